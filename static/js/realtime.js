@@ -1,0 +1,232 @@
+/**
+ * Live events from the server in a web page (docs/browser-client.md).
+ *
+ *     import { connect } from "…/message_flow/js/realtime.js";
+ *     connect({ onEvent: (event) => console.log(event.id, event.data) });
+ *
+ * This file decides when there is a socket: first try, reconnects, and when to stop for good. What is said on a
+ * socket stands in session.js.
+ * @module
+ */
+
+import { backoffMs } from "./backoff.js";
+import { stopSentence, stops } from "./codes.js";
+import { Session } from "./session.js";
+
+export { CLOSE_CODES, RESERVED_IDS, SUBPROTOCOL } from "./codes.js";
+
+/** A session shorter than this does not count as a recovery: a server that lets in and drops is not hammered. */
+const STABLE_MS = 10_000;
+
+/**
+ * @typedef {object} RealtimeEvent
+ * @property {string} id
+ * @property {any} data
+ * @property {string} [stream]
+ * @property {string} [mid] the same in every copy of the event
+ * @property {number} [ts] unix time in seconds
+ */
+
+/**
+ * - `connecting`: a socket is being opened and authenticated
+ * - `online`: authenticated; events arrive
+ * - `offline`: lost; the next try comes by itself
+ * - `signed-out`: nobody is signed in; final
+ * - `stopped`: the server or the page has ended it; final
+ * @typedef {"connecting" | "online" | "offline" | "signed-out" | "stopped"} State
+ */
+
+/**
+ * @typedef {object} StateChange
+ * @property {State} state
+ * @property {number | null} code close code, where one brought this state
+ * @property {string} reason one sentence for a person; empty when all is well
+ * @property {number | null} retryInMs `offline` only
+ */
+
+/**
+ * @typedef {object} TopicChange
+ * @property {string} topic
+ * @property {"subscribed" | "denied" | "revoked"} state the last two are final for this page
+ * @property {string} reason one sentence for a person; empty when subscribed
+ */
+
+/**
+ * @typedef {object} Options
+ * @property {string} [url] of the socket; relative or http(s) addresses become ws(s); default /websocket
+ * @property {string} [tokenUrl] default /socket_auth_token
+ * @property {(event: RealtimeEvent) => void} [onEvent]
+ * @property {(change: StateChange) => void} [onState] called at the earliest after `connect` has returned
+ * @property {(change: TopicChange) => void} [onTopic]
+ * @property {Iterable<string>} [topics]
+ */
+
+/**
+ * Opens the connection and keeps it open.
+ * @param {Options} [options]
+ * @returns {Connection}
+ * @throws {SyntaxError | TypeError} `url` is no address
+ */
+export function connect(options = {}) {
+  return new Connection(options);
+}
+
+class Connection {
+  /** @type {Options} */
+  #options;
+  #url;
+  /** What the page wants to hear, whether a socket is there or not. @type {Set<string>} */
+  #topics;
+  /** @type {State} */
+  #state = "connecting";
+  /** null while there is no socket. @type {Session | null} */
+  #session = null;
+  /** Failed or short tries in a row. */
+  #attempt = 0;
+  /** When AUTH OK came on the present socket; 0 before. */
+  #onlineAt = 0;
+  /** Timer of the next try; 0: none is due. */
+  #retry = 0;
+  /** Whether the present wait was asked for by the server and must not be cut short. */
+  #ordered = false;
+  /** Takes the listeners on window and document away. */
+  #listening = new AbortController();
+
+  /** @param {Options} options */
+  constructor(options) {
+    this.#options = options;
+    this.#url = socketUrl(options.url ?? "/websocket");
+    this.#topics = new Set(options.topics);
+    const { signal } = this.#listening;
+    window.addEventListener("online", () => this.#wake(), { signal });
+    window.addEventListener("pageshow", () => this.#wake(), { signal });
+    document.addEventListener("visibilitychange", () => document.hidden || this.#wake(), { signal });
+    this.#schedule(0);
+  }
+
+  /** @returns {State} */
+  get state() {
+    return this.#state;
+  }
+
+  /** Ends the connection for good. */
+  close() {
+    if (!this.#listening.signal.aborted) {
+      this.#finish("stopped", 1000, "This page has ended live updates.");
+    }
+  }
+
+  /**
+   * Listens to a topic from now on, on this socket and those that follow; `onTopic` tells whether it is allowed.
+   * @param {string} topic
+   */
+  subscribe(topic) {
+    if (!this.#topics.has(topic)) {
+      this.#topics.add(topic);
+      this.#session?.subscribe(topic);
+    }
+  }
+
+  /** @param {string} topic */
+  unsubscribe(topic) {
+    if (this.#topics.delete(topic)) {
+      this.#session?.unsubscribe(topic);
+    }
+  }
+
+  #schedule(/** @type {number} */ ms) {
+    this.#retry = setTimeout(() => this.#open(), ms);
+  }
+
+  #open() {
+    this.#retry = 0;
+    this.#ordered = false;
+    this.#onlineAt = 0;
+    this.#session = new Session({
+      url: this.#url,
+      tokenUrl: this.#options.tokenUrl ?? "/socket_auth_token",
+      topics: this.#topics,
+      onOnline: () => {
+        this.#onlineAt = Date.now();
+        this.#change("online");
+      },
+      onEvent: (event) => call(this.#options.onEvent, event),
+      onTopic: (topic, state, reason) => {
+        if (state !== "subscribed") {
+          this.#topics.delete(topic);
+        }
+        call(this.#options.onTopic, { topic, state, reason });
+      },
+      onEnd: (end) => this.#ended(end),
+    });
+    this.#change("connecting");
+  }
+
+  /** @param {import("./session.js").SessionEnd} end */
+  #ended({ code, reason, signedOut, afterMs }) {
+    this.#session = null;
+    if (signedOut) {
+      this.#finish("signed-out", code, reason);
+    } else if (code !== null && stops(code)) {
+      this.#finish("stopped", code, stopSentence(code));
+    } else {
+      if (this.#onlineAt !== 0 && Date.now() - this.#onlineAt >= STABLE_MS) {
+        this.#attempt = 0;
+      }
+      this.#ordered = afterMs !== null;
+      const retryInMs = afterMs ?? backoffMs(this.#attempt);
+      this.#attempt += 1;
+      this.#schedule(retryInMs);
+      this.#change("offline", code, reason, retryInMs);
+    }
+  }
+
+  /** The network or the tab is back: do not sit out a backoff, and find out whether the socket survived. */
+  #wake() {
+    if (this.#retry !== 0 && !this.#ordered) {
+      clearTimeout(this.#retry);
+      this.#open();
+    } else {
+      this.#session?.check();
+    }
+  }
+
+  #finish(/** @type {State} */ state, /** @type {number | null} */ code, /** @type {string} */ reason) {
+    this.#listening.abort();
+    clearTimeout(this.#retry);
+    this.#session?.close();
+    this.#session = null;
+    this.#change(state, code, reason);
+  }
+
+  #change(
+    /** @type {State} */ state,
+    /** @type {number | null} */ code = null,
+    reason = "",
+    /** @type {number | null} */ retryInMs = null,
+  ) {
+    this.#state = state;
+    call(this.#options.onState, { state, code, reason, retryInMs });
+  }
+}
+
+/**
+ * Calls a handler of the page: its error is the page's to see (console, `window.onerror`), and ends nothing here.
+ * @template T
+ * @param {((value: T) => void) | undefined} handler
+ * @param {T} value
+ */
+function call(handler, value) {
+  try {
+    handler?.(value);
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+/** @param {string} url */
+function socketUrl(url) {
+  const absolute = new URL(url, document.baseURI);
+  absolute.protocol = absolute.protocol.replace(/^http/, "ws");
+  return absolute.href;
+}

@@ -1,0 +1,318 @@
+/**
+ * One socket, from its opening to its end: authentication, heartbeat, acks and topics of realtime.v1
+ * (docs/browser-client.md). What happens after the end is the business of realtime.js.
+ * @module
+ */
+
+import { backoffMs } from "./backoff.js";
+import { HEARTBEAT, RESERVED_IDS, SUBPROTOCOL } from "./codes.js";
+import { SignedOut, fetchToken } from "./token.js";
+
+/** From opening to AUTH OK. The server gives 10 s; this ends a socket whose server says nothing at all. */
+const HANDSHAKE_MS = 20_000;
+
+/** Beyond the announced interval: the server adds up to 8 s at random, the rest is for the network. */
+const HEARTBEAT_GRACE_MS = 15_000;
+
+/** Protocol: at least every 64 events or 5 s. */
+const ACK_EVERY_EVENTS = 64;
+const ACK_AFTER_MS = 5000;
+
+/**
+ * @typedef {object} SessionEnd
+ * @property {number | null} code close code; null when this side gave up
+ * @property {string} reason one sentence for a person
+ * @property {boolean} signedOut whether the token endpoint said that nobody is signed in
+ * @property {number | null} afterMs the wait that the server asked for; null: none
+ */
+
+/**
+ * @typedef {object} SessionOptions
+ * @property {string} url absolute ws: or wss: address
+ * @property {string} tokenUrl
+ * @property {ReadonlySet<string>} topics what to listen to; read when AUTH is sent and when AUTH OK comes
+ * @property {() => void} onOnline first AUTH OK
+ * @property {(event: object) => void} onEvent
+ * @property {(topic: string, state: "subscribed" | "denied" | "revoked", reason: string) => void} onTopic
+ * @property {(end: SessionEnd) => void} onEnd called once, and nothing else is called after it
+ */
+
+export class Session {
+  /** @type {SessionOptions} */
+  #options;
+  /** @type {WebSocket} */
+  #socket;
+  #online = false;
+  #ended = false;
+  /** Counts AUTH REQUESTs: a token that was fetched for an older one is not sent. */
+  #round = 0;
+  /** The wait of a RECONNECT frame; its close follows. @type {number | null} */
+  #afterMs = null;
+  /** How long the server may be silent. */
+  #silenceMs = HANDSHAKE_MS;
+  /** By the wall clock, which goes on while a laptop sleeps. */
+  #lastBeatAt = Date.now();
+  #watchdog = 0;
+  /** Events since the first AUTH OK; a refresh does not start again. */
+  #received = 0;
+  #acked = 0;
+  #ackTimer = 0;
+  /** Topics that went out with AUTH. @type {Set<string>} */
+  #asked = new Set();
+  #lastRef = 0;
+  /** SUBSCRIBEs without an answer: ref to topic. @type {Map<number, string>} */
+  #pending = new Map();
+
+  /** @param {SessionOptions} options */
+  constructor(options) {
+    this.#options = options;
+    this.#socket = new WebSocket(options.url, [SUBPROTOCOL]);
+    this.#socket.onmessage = ({ data }) => this.#receive(data);
+    this.#socket.onclose = ({ code }) => this.#end({ code });
+    this.#watch();
+  }
+
+  /** Ends the socket; `onEnd` is not called. */
+  close() {
+    this.#dispose();
+    this.#socket.close(1000);
+  }
+
+  /** Ends the socket if the server has been silent for too long: for a machine that wakes up. */
+  check() {
+    if (Date.now() - this.#lastBeatAt > this.#silenceMs) {
+      this.#giveUp("The server has gone silent.");
+    }
+  }
+
+  /** @param {string} topic */
+  subscribe(topic) {
+    if (this.#online) {
+      this.#pending.set(this.#ask("SUBSCRIBE", topic), topic);
+    }
+  }
+
+  /** @param {string} topic */
+  unsubscribe(topic) {
+    if (this.#online) {
+      this.#ask("UNSUBSCRIBE", topic);
+    }
+  }
+
+  // --- frames in ---
+
+  #receive(/** @type {unknown} */ text) {
+    if (text === HEARTBEAT) {
+      this.#send(HEARTBEAT);
+      this.#beat();
+      return;
+    }
+    const frame = parse(text);
+    if (frame === null) {
+      reportError(new Error("The server sent a frame that is neither an event nor control."));
+    } else if (RESERVED_IDS.includes(frame.id)) {
+      this.#control(frame.id, frame.data ?? {});
+    } else if (this.#online) {
+      this.#event(frame);
+    }
+  }
+
+  #control(/** @type {string} */ id, /** @type {any} */ data) {
+    switch (id) {
+      case "AUTH REQUEST":
+        void this.#authenticate();
+        break;
+      case "AUTH OK":
+        this.#admit(data);
+        break;
+      case "SUBSCRIBED":
+        this.#pending.delete(data.ref);
+        this.#topicState(data.topic, data.state);
+        break;
+      case "UNSUBSCRIBED":
+        if (data.reason === "revoked") {
+          this.#options.onTopic(data.topic, "revoked", "You may not follow this any more.");
+        }
+        break;
+      case "RECONNECT":
+        this.#afterMs = Number.isFinite(data.after_ms) ? Math.max(0, data.after_ms) : null;
+        break;
+      case "ERROR":
+        this.#refused(data);
+        break;
+      default:
+        // AUTH FAILED needs no answer: a new AUTH REQUEST or the close follows. GAP is for durable events.
+        break;
+    }
+  }
+
+  #event(/** @type {object} */ frame) {
+    this.#received += 1;
+    if (this.#received - this.#acked >= ACK_EVERY_EVENTS) {
+      this.#ack();
+    } else if (this.#ackTimer === 0) {
+      this.#ackTimer = setTimeout(() => this.#ack(), ACK_AFTER_MS);
+    }
+    this.#options.onEvent(frame);
+  }
+
+  #admit(/** @type {any} */ { heartbeat, streams = {} }) {
+    if (Number.isFinite(heartbeat)) {
+      this.#silenceMs = heartbeat * 1000 + HEARTBEAT_GRACE_MS;
+    }
+    this.#beat();
+    if (this.#online) {
+      return; // a refresh
+    }
+    this.#online = true;
+    this.#options.onOnline();
+    for (const [stream, { topic, state }] of Object.entries(streams)) {
+      if (stream.startsWith("topic.")) {
+        this.#topicState(topic ?? stream.slice("topic.".length), state);
+      }
+    }
+    // What the page has changed its mind about since AUTH was sent.
+    for (const topic of this.#options.topics) {
+      if (!this.#asked.has(topic)) {
+        this.subscribe(topic);
+      }
+    }
+    for (const topic of this.#asked) {
+      if (!this.#options.topics.has(topic)) {
+        this.unsubscribe(topic);
+      }
+    }
+  }
+
+  #topicState(/** @type {string} */ topic, /** @type {string} */ state) {
+    if (this.#ended) {
+      return; // a handler has closed the connection
+    }
+    if (state === "denied") {
+      this.#options.onTopic(topic, "denied", "You may not follow this.");
+    } else {
+      this.#options.onTopic(topic, "subscribed", "");
+    }
+  }
+
+  #refused(/** @type {any} */ { ref, code, message }) {
+    const topic = this.#pending.get(ref);
+    if (topic === undefined) {
+      console.warn(`realtime: ${code}: ${message}`);
+    } else {
+      this.#pending.delete(ref);
+      this.#options.onTopic(topic, "denied", message);
+    }
+  }
+
+  // --- frames out ---
+
+  async #authenticate() {
+    this.#round += 1;
+    const round = this.#round;
+    const outdated = () => this.#ended || round !== this.#round;
+    for (let attempt = 0; !outdated(); attempt += 1) {
+      try {
+        const token = await fetchToken(this.#options.tokenUrl);
+        if (!outdated()) {
+          this.#sendToken(token);
+        }
+        return;
+      } catch (error) {
+        if (outdated()) {
+          return;
+        }
+        if (error instanceof SignedOut) {
+          this.#giveUp(error.message, { signedOut: true });
+          return;
+        }
+        if (!this.#online) {
+          this.#giveUp("The server cannot sign this page in at the moment.");
+          return;
+        }
+      }
+      // A refresh: this socket is good until the old token ends, so ask again instead of dropping it.
+      await new Promise((resolve) => setTimeout(resolve, backoffMs(attempt)));
+    }
+  }
+
+  #sendToken(/** @type {string} */ token) {
+    if (this.#online) {
+      this.#sendFrame("AUTH", { token });
+    } else {
+      this.#asked = new Set(this.#options.topics);
+      this.#sendFrame("AUTH", { token, topics: [...this.#asked] });
+    }
+  }
+
+  #ask(/** @type {string} */ id, /** @type {string} */ topic) {
+    this.#lastRef += 1;
+    this.#sendFrame(id, { topic, ref: this.#lastRef });
+    return this.#lastRef;
+  }
+
+  #ack() {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = 0;
+    this.#acked = this.#received;
+    this.#sendFrame("ACK", { n: this.#received });
+  }
+
+  #sendFrame(/** @type {string} */ id, /** @type {object} */ data) {
+    this.#send(JSON.stringify({ id, data }));
+  }
+
+  #send(/** @type {string} */ text) {
+    // In CLOSING, send() would only warn: the close event is under way.
+    if (this.#socket.readyState === WebSocket.OPEN) {
+      this.#socket.send(text);
+    }
+  }
+
+  // --- the end ---
+
+  #beat() {
+    this.#lastBeatAt = Date.now();
+    this.#watch();
+  }
+
+  #watch() {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => this.#giveUp("The server has gone silent."), this.#silenceMs);
+  }
+
+  /** Does not wait for the other side: on a dead network the close event comes minutes later. */
+  #giveUp(/** @type {string} */ reason, { signedOut = false } = {}) {
+    this.#end({ code: null, reason, signedOut });
+    this.#socket.close(1000);
+  }
+
+  /** @param {{code: number | null, reason?: string, signedOut?: boolean}} end */
+  #end({ code, reason = "The connection was lost.", signedOut = false }) {
+    if (!this.#ended) {
+      this.#dispose();
+      this.#options.onEnd({ code, reason, signedOut, afterMs: this.#afterMs });
+    }
+  }
+
+  #dispose() {
+    this.#ended = true;
+    this.#socket.onmessage = null;
+    this.#socket.onclose = null;
+    clearTimeout(this.#watchdog);
+    clearTimeout(this.#ackTimer);
+  }
+}
+
+/**
+ * @param {unknown} text
+ * @returns {{id: string, data?: any} | null}
+ */
+function parse(text) {
+  try {
+    const frame = JSON.parse(/** @type {string} */ (text));
+    return typeof frame?.id === "string" ? frame : null;
+  } catch {
+    return null;
+  }
+}
