@@ -1,0 +1,53 @@
+# The commands of this project: `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+export PYTHON VENV
+
+BIN := $(VENV)/bin
+SETTINGS_OF_A_CHECK := DEMO=1 SECRET_KEY=check REALTIME_SECRET=check-check-check-check-check-check DATABASE_URL=sqlite://:memory:
+
+.DEFAULT_GOAL := demo
+.PHONY: demo stack stack-stop check test lock site dev help
+
+demo: site ## Run the product on this machine with Python alone: SQLite, in-process broker (the default)
+	@exec ops/demo.sh $(or $(PORT),8000)
+
+stack: site ## Run it like production: nginx, gunicorn, two Daphne nodes, RabbitMQ, PostgreSQL, all supervised
+	@ops/install-test-deps stack
+	@exec $(BIN)/python -m ops.stack start --port $(or $(PORT),8080)
+
+stack-stop: ## End the stack and every process of it; its data stay in run/
+	@exec $(PYTHON) -m ops.stack stop
+
+check: dev ## Format, lint, types, import rules, missing migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(SETTINGS_OF_A_CHECK) $(BIN)/python manage.py makemigrations --check --dry-run
+
+# Separate pytest processes: Playwright's sync API and asyncio tests cannot share one.
+test: check ## Everything, on real parts; installs what is missing with apt
+	ops/install-test-deps
+	$(BIN)/pytest tests/unit tests/services
+	$(BIN)/pytest tests/stack
+	$(BIN)/pytest tests/browser
+
+lock: ## Resolve requirements/*.lock anew from pyproject.toml
+	@exec ops/lock.sh
+
+site: ## Only build the environment that the product runs in
+	@ops/venv.sh $(VENV) requirements/site.lock $(PYTHON)
+
+dev: ## Only build the environment for development
+	@ops/venv.sh $(VENV) requirements/dev.lock $(PYTHON)
+
+help: ## This list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo
+	@echo 'Variables:'
+	@echo '  PORT=8000      where `make` listens (8080 for `make stack`)'
+	@echo '  PYTHON=python3 the Python (3.11 or newer) that builds the environment'
+	@echo '  VENV=.venv     the environment'
+	@echo '  AMQP_URL=      for `make`: use this RabbitMQ instead of the in-process broker'
+	@echo 'Every setting of docs/operations.md may stand before the command: REALTIME_TOKEN_LIFE_SECS=60 make stack'

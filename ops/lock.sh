@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Resolve the lock files: every package that any supported Python needs, with hashes.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+tools=run/tools
+[[ -x $tools/bin/uv ]] || { "${PYTHON:-python3}" -m venv "$tools" && "$tools/bin/pip" install --quiet uv; }
+
+resolve() {
+    "$tools/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+        --no-header --no-annotate --output-file "$@" pyproject.toml
+}
+resolve requirements/site.lock --extra site
+# The site's pins are a constraint: what is tested is what runs.
+resolve requirements/dev.lock --extra site --extra dev --constraint requirements/site.lock

@@ -1,0 +1,226 @@
+"""A private RabbitMQ node with its own epmd (docs/stack.md)."""
+
+import secrets
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops.render import render
+from ops.services import ports, users
+from ops.services.binaries import EPMD, RABBITMQ_SERVER, RABBITMQCTL
+from ops.services.process import Process
+from ops.services.waiting import wait_for
+
+CONFIG = Path(__file__).parent.parent / "rabbitmq"
+
+_SYSTEM_USER = "rabbitmq"
+_AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
+# 6 to 7 s on an idle machine with two cores, several times that when everything starts at once.
+_READY_SECS = 60
+_CTL_SECS = 60
+
+
+class RabbitMQ:
+    """One broker in `folder`, its ports on loopback.
+
+    `prepare` writes its files; then either `start` runs it here (tests), or a supervisor runs `epmd_command` and
+    `server_command` (`make stack`). epmd, the name service of Erlang, is a process of ours beside the broker: the one
+    that Erlang would start by itself detaches, is shared and outlives every broker.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        dist_port: int | None = None,
+        epmd_port: int | None = None,
+        user: str = "message_flow",
+        password: str | None = None,
+        name: str = "message_flow",
+        extra_env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = port or ports.free_port()
+        self.dist_port = dist_port or ports.free_port()
+        self.epmd_port = epmd_port or ports.free_port()
+        self.user = user
+        self.password = password or secrets.token_urlsafe(18)
+        self.node = f"{name}@localhost"
+        self._extra_env = dict(extra_env or {})
+        self._broker: Process | None = None
+        self._epmd: Process | None = None
+
+    # What a supervisor needs
+
+    def prepare(self) -> None:
+        """Write configuration and cookie, keep the data of earlier runs."""
+        for folder in (self.folder / "home", self.folder / "mnesia", self.folder / "log"):
+            folder.mkdir(parents=True, exist_ok=True)
+        config = render(
+            CONFIG / "rabbitmq.conf",
+            {
+                "AMQP_PORT": self.port,
+                "AMQP_USER": self.user,
+                "AMQP_PASSWORD": self.password,
+                "DISK_FREE_LIMIT": "50MB",
+            },
+        )
+        self._write("rabbitmq.conf", config, 0o600)
+        self._write("enabled_plugins", (CONFIG / "enabled_plugins").read_text(), 0o644)
+        cookie = self.folder / "home" / ".erlang.cookie"
+        if not cookie.exists():
+            self._write("home/.erlang.cookie", secrets.token_hex(20), 0o400)
+        users.give_to(_SYSTEM_USER, self.folder)
+
+    def epmd_command(self) -> list[str]:
+        """Runs epmd in the foreground, on loopback."""
+        return [*self._prefix(), str(EPMD.path()), "-port", str(self.epmd_port), "-address", ports.LOOPBACK]
+
+    def server_command(self) -> list[str]:
+        """Runs the broker in the foreground, the process itself being the Erlang machine."""
+        return [*self._prefix(), str(RABBITMQ_SERVER.path())]
+
+    def ctl_command(self) -> list[str]:
+        """`rabbitmqctl` for this broker, without its arguments."""
+        return [*self._prefix(), str(RABBITMQCTL.path()), "--quiet"]
+
+    # Running it here
+
+    def start(self) -> None:
+        """Start what does not run of epmd and broker; `wait_ready` waits for them."""
+        if self._epmd is None or not self._epmd.running:
+            self._epmd = Process(self.epmd_command(), self.folder / "log" / "epmd.log", cwd=self.folder)
+            wait_for(lambda: ports.answers(self.epmd_port), 10, "epmd listens", [self._epmd.log])
+        if self._broker is None or not self._broker.running:
+            self._broker = Process(self.server_command(), self.log, cwd=self.folder)
+
+    def wait_ready(self, deadline_secs: float = _READY_SECS) -> None:
+        """Wait until the broker answers AMQP."""
+        wait_for(self.is_ready, deadline_secs, f"RabbitMQ answers on port {self.port}", [self.log])
+
+    def stop(self) -> None:
+        """Stop the broker in good order; its data and its epmd stay."""
+        if self._broker is not None:
+            self._broker.stop(deadline_secs=30)
+            self._broker = None
+
+    def kill9(self) -> None:
+        """End the broker as a crash would."""
+        if self._broker is not None:
+            self._broker.kill9()
+            self._broker = None
+
+    def freeze(self) -> None:
+        """Stop the broker's process in its tracks: it keeps its connections and answers nothing."""
+        self._running_broker().send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen broker go on."""
+        self._running_broker().send(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop broker and epmd: nothing of this object runs any more."""
+        self.stop()
+        if self._epmd is not None:
+            self._epmd.stop()
+            self._epmd = None
+
+    # Talking to it
+
+    @property
+    def log(self) -> Path:
+        """The broker's output when it runs here."""
+        return self.folder / "log" / "rabbitmq.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the broker that was started here has not ended."""
+        return self._broker is not None and self._broker.running
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Erlang machine that was started here."""
+        return self._running_broker().pid
+
+    def is_ready(self) -> bool:
+        """Whether the broker answers AMQP."""
+        return ports.answers(self.port, _AMQP_HEADER)
+
+    def url(self, vhost: str = "/") -> str:
+        """The AMQP URL of a virtual host."""
+        path = "%2F" if vhost == "/" else vhost
+        return f"amqp://{self.user}:{self.password}@{ports.LOOPBACK}:{self.port}/{path}"
+
+    def ctl(self, *arguments: str) -> str:
+        """`rabbitmqctl` with `arguments`; its output. Raises with what it said when it fails."""
+        done = subprocess.run(  # noqa: S603  # our own command line
+            [*self.ctl_command(), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_CTL_SECS,
+            cwd="/",
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def add_vhost(self, name: str) -> str:
+        """Make a virtual host, give our user all rights in it, return its URL."""
+        self.ctl("add_vhost", name)
+        self.ctl("set_permissions", "-p", name, self.user, ".*", ".*", ".*")
+        return self.url(name)
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a virtual host with everything in it; its connections are closed."""
+        self.ctl("delete_vhost", name)
+
+    def _running_broker(self) -> Process:
+        if self._broker is None:
+            raise RuntimeError("RabbitMQ is not running")
+        return self._broker
+
+    def _prefix(self) -> list[str]:
+        """Another user where that is needed, and a clean environment: no setting of the caller leaks in."""
+        pairs = [f"{name}={value}" for name, value in self._environment().items()]
+        return [*users.as_user(_SYSTEM_USER, self.folder), "/usr/bin/env", "-i", *pairs]
+
+    def _environment(self) -> dict[str, str]:
+        folder = self.folder
+        return {
+            "HOME": str(folder / "home"),
+            "PATH": "/usr/lib/rabbitmq/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none.conf"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            # The start script then execs the Erlang machine instead of keeping a shell above it: whoever supervises it
+            # sees it die, and one SIGTERM stops it in good order.
+            "RUNNING_UNDER_SYSTEMD": "true",
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": ports.LOOPBACK,
+            # Nothing may start a second, detached epmd (see the class). The Erlang distribution stays on loopback.
+            "ERL_FLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            **self._extra_env,
+        }
+
+    def _write(self, name: str, text: str, mode: int) -> None:
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        path.touch(mode)
+        path.write_text(text) if mode & 0o200 else _write_readonly(path, text)
+
+
+def _write_readonly(path: Path, text: str) -> None:
+    path.chmod(0o600)
+    path.write_text(text)
+    path.chmod(0o400)
