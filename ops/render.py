@@ -19,7 +19,10 @@ class RenderError(ValueError):
 
 
 def render(template: Path, values: Mapping[str, str | int | Path]) -> str:
-    """The text of `template` with every placeholder replaced; raises `RenderError` unless the names match exactly."""
+    """The text of `template` with every placeholder replaced.
+
+    Raises `RenderError` unless the names match exactly.
+    """
     text = template.read_text()
     names = set(_PLACEHOLDER.findall(text))
     if missing := names - values.keys():

@@ -38,7 +38,9 @@ class Program:
         """Where it is; raises `MissingProgramError`."""
         found = self.find()
         if found is None:
-            raise MissingProgramError(f"{self.name} is not installed (Debian and Ubuntu: package {self.package})")
+            raise MissingProgramError(
+                f"{self.name} is not installed (Debian and Ubuntu: package {self.package})"
+            )
         return found
 
 
@@ -59,8 +61,8 @@ PSQL = Program("psql", "postgresql", _POSTGRES_PLACES)
 NGINX = Program("nginx", "nginx")
 CHROMIUM = Program("chromium", "chromium")
 
-STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, NGINX)
-TESTS = (*STACK, PSQL, CHROMIUM)
+STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
+TESTS = (*STACK, CHROMIUM)
 
 
 def missing_packages(programs: tuple[Program, ...]) -> list[str]:

@@ -1,13 +1,14 @@
 """A private PostgreSQL server (docs/stack.md)."""
 
-import os
 import secrets
+import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ops import processes
 from ops.services import ports, users
 from ops.services.binaries import INITDB, POSTGRES, PSQL
 from ops.services.process import Process
@@ -19,13 +20,19 @@ _COMMAND_SECS = 60
 
 
 class Postgres:
-    """One server in `folder`, its port on loopback, no unix socket (their paths may be 107 bytes long, ours are any).
+    """One server in `folder`, its port on loopback.
 
+    No unix socket: their paths may have 107 bytes, ours have any length.
     `prepare` makes the data folder; then `start` runs it here (tests) or a supervisor runs `server_command`.
     """
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, user: str = "message_flow", password: str | None = None
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        user: str = "message_flow",
+        password: str | None = None,
     ) -> None:
         self.folder = folder
         self.data = folder / "data"
@@ -35,26 +42,20 @@ class Postgres:
         self._server: Process | None = None
 
     def prepare(self) -> None:
-        """Make the data folder unless it is there, with `user` as its superuser; forget a crash's stale lock."""
+        """Make the data folder unless it is there, `user` its superuser; forget a crash's stale lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.data / "PG_VERSION").exists():
-            users.give_to(_SYSTEM_USER, self.folder)
-            with tempfile.NamedTemporaryFile("w", dir=self.folder) as password_file:
-                password_file.write(self.password)
-                password_file.flush()
-                users.give_to(_SYSTEM_USER, self.folder)
-                self._run([
-                    *users.as_user(_SYSTEM_USER, self.data), INITDB.path(), "-D", self.data, "-U", self.user, "-E", "UTF8",
-                    "--no-locale", "--no-sync", "--auth", "scram-sha-256", "--pwfile", password_file.name,
-                ])  # fmt: skip
+        if not self.data.exists():
+            self._initdb()
         self._drop_stale_lock()
 
     def server_command(self) -> list[str]:
         """Runs the server in the foreground."""
+        options = {"listen_addresses": ports.LOOPBACK, "port": self.port, "unix_socket_directories": ""}
         return [
-            *users.as_user(_SYSTEM_USER, self.data), str(POSTGRES.path()), "-D", str(self.data), "-p", str(self.port),
-            "-c", f"listen_addresses={ports.LOOPBACK}", "-c", "unix_socket_directories=",
-        ]  # fmt: skip
+            *users.as_user(_SYSTEM_USER, self.data),
+            *("/usr/bin/env", "-i", "LANG=C.UTF-8", str(POSTGRES.path()), "-D", str(self.data)),
+            *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
+        ]
 
     def start(self) -> None:
         """Start it unless it runs."""
@@ -63,8 +64,15 @@ class Postgres:
             self._server = Process(self.server_command(), self.log, cwd=self.folder)
 
     def wait_ready(self, deadline_secs: float = _READY_SECS) -> None:
-        """Wait until it takes connections."""
-        wait_for(lambda: ports.answers(self.port), deadline_secs, f"PostgreSQL answers on port {self.port}", [self.log])
+        """Wait until it runs statements."""
+        wait_for(self.is_ready, deadline_secs, f"PostgreSQL answers on port {self.port}", [self.log])
+
+    def is_ready(self) -> bool:
+        """Whether it runs statements."""
+        try:
+            return ports.answers(self.port) and self.sql("SELECT 1").strip() == "1"
+        except RuntimeError:
+            return False  # It accepts connections before it is ready for them.
 
     def stop(self) -> None:
         """Stop it, ending the sessions of its clients."""
@@ -73,10 +81,13 @@ class Postgres:
             self._server = None
 
     def kill9(self) -> None:
-        """End it as a crash would."""
+        """End it as a crash would, and its children: while one lives, a new server refuses to start."""
         if self._server is not None:
             self._server.kill9()
             self._server = None
+            wait_for(
+                lambda: not processes.working_below(self.data, ["postgres"]), 10, "PostgreSQL's children end"
+            )
 
     @property
     def log(self) -> Path:
@@ -90,7 +101,18 @@ class Postgres:
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one SQL statement and return its rows, one a line."""
         return self._run(
-            [PSQL.path(), "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-c", statement, self.url(database)]
+            [
+                PSQL.path(),
+                "-X",
+                "-q",
+                "-t",
+                "-A",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                statement,
+                self.url(database),
+            ]
         )
 
     def createdb(self, name: str, template: str = "template1") -> str:
@@ -102,15 +124,44 @@ class Postgres:
         """Delete a database if it is there, ending the sessions in it."""
         self.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def _initdb(self) -> None:
+        """Make the data folder, whole or not at all."""
+        unfinished = self.folder / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with tempfile.NamedTemporaryFile("w", dir=self.folder) as password_file:
+            password_file.write(self.password)
+            password_file.flush()
+            users.give_to(_SYSTEM_USER, self.folder)
+            command = [
+                *users.as_user(_SYSTEM_USER, self.data),
+                INITDB.path(),
+                "-D",
+                unfinished,
+                "-U",
+                self.user,
+            ]
+            command += [
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--auth",
+                "scram-sha-256",
+                "--pwfile",
+                password_file.name,
+            ]
+            self._run(command)
+        unfinished.rename(self.data)
+
     def _drop_stale_lock(self) -> None:
         """Remove postmaster.pid when no server of this folder holds it.
 
-        The server checks only whether a process with that number lives: after a reboot that is often somebody else.
+        The server checks only whether a process with that number lives: after a reboot that is often
+        somebody else.
         """
         lock = self.data / "postmaster.pid"
         try:
             pid = int(lock.read_text().split()[0])
-            held = os.readlink(f"/proc/{pid}/cwd") == str(self.data.resolve())
+            held = pid in processes.working_below(self.data, ["postgres"])
         except (OSError, ValueError, IndexError):
             held = False
         if not held:

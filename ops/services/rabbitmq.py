@@ -24,9 +24,9 @@ _CTL_SECS = 60
 class RabbitMQ:
     """One broker in `folder`, its ports on loopback.
 
-    `prepare` writes its files; then either `start` runs it here (tests), or a supervisor runs `epmd_command` and
-    `server_command` (`make stack`). epmd, the name service of Erlang, is a process of ours beside the broker: the one
-    that Erlang would start by itself detaches, is shared and outlives every broker.
+    `prepare` writes its files; then either `start` runs it here (tests), or a supervisor runs
+    `epmd_command` and `server_command` (`make stack`). epmd, the name service of Erlang, is a process of
+    ours beside the broker: the one that Erlang would start itself detaches and outlives every broker.
     """
 
     def __init__(
@@ -165,7 +165,9 @@ class RabbitMQ:
             check=False,
         )
         if done.returncode != 0:
-            raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+            raise RuntimeError(
+                f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}"
+            )
         return done.stdout
 
     def add_vhost(self, name: str) -> str:
@@ -203,12 +205,13 @@ class RabbitMQ:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "none.conf"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
-            # The start script then execs the Erlang machine instead of keeping a shell above it: whoever supervises it
-            # sees it die, and one SIGTERM stops it in good order.
+            # The start script then execs the Erlang machine instead of keeping a shell above it: whoever
+            # supervises it sees it die, and one SIGTERM stops it in good order.
             "RUNNING_UNDER_SYSTEMD": "true",
             "ERL_EPMD_PORT": str(self.epmd_port),
             "ERL_EPMD_ADDRESS": ports.LOOPBACK,
-            # Nothing may start a second, detached epmd (see the class). The Erlang distribution stays on loopback.
+            # Nothing may start a second, detached epmd (see the class). Erlang's distribution stays on
+            # loopback.
             "ERL_FLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
             **self._extra_env,
         }

@@ -17,7 +17,11 @@ class DeadlineError(AssertionError):
 
 
 def wait_for(
-    condition: Callable[[], _T], deadline_secs: float, what: str, logs: Iterable[Path] = (), poll_secs: float = _POLL_SECS
+    condition: Callable[[], _T],
+    deadline_secs: float,
+    what: str,
+    logs: Iterable[Path] = (),
+    poll_secs: float = _POLL_SECS,
 ) -> _T:
     """Call `condition` until it returns something true and return that.
 
