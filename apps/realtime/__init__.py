@@ -1,0 +1,21 @@
+"""Push from Django to the browser over one authenticated WebSocket. This is the whole public API (README)."""
+
+from .core.errors import BadEvent, BadRecipient, RealtimeError, UnknownTopic
+from .publishing.progress import task_progress
+from .publishing.push import push
+from .publishing.targets import EVERYONE
+from .topics import Topic, topic
+from .version import __version__
+
+__all__ = [
+    "EVERYONE",
+    "BadEvent",
+    "BadRecipient",
+    "RealtimeError",
+    "Topic",
+    "UnknownTopic",
+    "__version__",
+    "push",
+    "task_progress",
+    "topic",
+]

@@ -1,0 +1,55 @@
+"""`application(django_app)`: the ASGI entry that serves the socket beside the project's own (docs/node.md).
+
+    # project/asgi.py
+    application = realtime.asgi.application(get_asgi_application())
+
+The project's own Channels routes stay where they are: wrap the ProtocolTypeRouter that holds them.
+"""
+
+from typing import Any
+
+from django.core.handlers.asgi import ASGIHandler
+
+from .conf import realtime_settings
+from .health import NODE_SCOPE_KEY
+from .node.lifetime import Lifetime
+from .node.node import Node
+from .publishing.process import publishing_process
+from .topics import topic_registry
+
+
+class RealtimeApplication:
+    """Takes the WebSocket path and the lifespan, and hands everything else to the wrapped application."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._path = realtime_settings().path
+        self._lifetime = Lifetime(_make_node)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifetime.lifespan(receive, send)
+        elif scope["type"] == "websocket" and scope["path"] == self._path:
+            await self._lifetime.node().serve(scope, receive, send)
+        elif scope["type"] == "websocket" and _speaks_http_only(self._app):
+            await send({"type": "websocket.close"})
+        else:
+            await self._app(scope | {NODE_SCOPE_KEY: self._lifetime.node()}, receive, send)
+
+
+def application(app: Any) -> RealtimeApplication:
+    """Serve the socket in front of `app`, Django's ASGI application or the project's own router.
+
+    Raises:
+        ImproperlyConfigured: a setting cannot work.
+    """
+    return RealtimeApplication(app)
+
+
+def _make_node() -> Node:
+    return Node(realtime_settings(), publishing_process().exchange, topic_registry())
+
+
+def _speaks_http_only(app: Any) -> bool:
+    # Django's own handler answers a WebSocket with an exception.
+    return isinstance(app, ASGIHandler)

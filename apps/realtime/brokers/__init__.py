@@ -1,0 +1,1 @@
+"""Carries events from the publishing process to the nodes (docs/brokers.md)."""

@@ -1,0 +1,51 @@
+"""What every broker offers: a publisher for any process, a listener for a node (docs/brokers.md)."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..core.events import Event
+from ..core.names import Stream
+
+# Called in the node's event loop, before the listener awaits anything: order is kept.
+OnEvent = Callable[[Event], None]
+
+
+class Publisher(Protocol):
+    """Takes events from any thread and never makes the caller wait."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why events do not leave this process now, for the health check; None when they do."""
+
+    def start(self) -> None:
+        """Connect ahead of the first event; calling it again does nothing."""
+
+    def publish(self, event: Event) -> None:
+        """Hand over an ephemeral event. Where it is dropped, it is counted and logged."""
+
+    def flush(self, timeout_secs: float) -> bool:
+        """Wait until everything handed over has left and was confirmed; False when time ran out."""
+
+    def close(self, timeout_secs: float) -> None:
+        """Flush and disconnect."""
+
+
+class Listener(Protocol):
+    """Receives the events of the open streams, in one event loop, through every outage of the broker."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why events do not arrive now, for the health check; None when they do."""
+
+    def start(self, on_event: OnEvent) -> None:
+        """Begin in the running loop; returns at once. The stream `all` is open from the start."""
+
+    async def open(self, stream: Stream) -> None:
+        """Return when events of the stream arrive. With the broker away, return at once: the stream opens with the
+        link. Opening an open stream does nothing."""
+
+    def release(self, stream: Stream) -> None:
+        """The stream is not needed any more; returns at once."""
+
+    async def close(self) -> None:
+        """Stop receiving and let go of what the broker holds."""

@@ -1,0 +1,25 @@
+"""Makes the broker that the settings ask for (docs/brokers.md)."""
+
+from ..conf import RealtimeSettings
+from .base import Listener, Publisher
+from .memory import Exchange, MemoryListener, MemoryPublisher
+from .rabbitmq.listener import RabbitListener
+from .rabbitmq.publisher import RabbitPublisher
+
+
+def make_publisher(conf: RealtimeSettings, exchange: Exchange) -> Publisher:
+    """The publisher of this process."""
+    if conf.amqp_url is None:
+        return MemoryPublisher(exchange, conf.local_socket)
+    return RabbitPublisher(conf.amqp_url, heartbeat_secs=conf.amqp_heartbeat_secs)
+
+
+def make_listener(conf: RealtimeSettings, exchange: Exchange) -> Listener:
+    """A listener for a node of this process."""
+    if conf.amqp_url is None:
+        return MemoryListener(exchange, conf.local_socket)
+    return RabbitListener(
+        conf.amqp_url,
+        heartbeat_secs=conf.amqp_heartbeat_secs,
+        per_user_queues=conf.queue_strategy == "user",
+    )

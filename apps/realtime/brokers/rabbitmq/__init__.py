@@ -1,0 +1,1 @@
+"""The broker for more than one process: a RabbitMQ topic exchange (docs/brokers.md)."""

@@ -1,0 +1,237 @@
+"""Keeps the open streams of a node flowing, whatever happens to the broker (docs/brokers.md).
+
+For each stream there is what is wanted (open or not) and what is: a queue on the present link, or none. `_settle` makes
+the second equal the first, one call at a time for each stream. Every fault only marks queues as dead and settles again.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any, Final
+
+from aiormq.abc import DeliveredMessage
+
+from ... import metrics
+from ...core.events import DroppedBody, parse_body
+from ...core.names import ALL, Stream, is_stream
+from ..base import OnEvent
+from .backoff import Backoff
+from .lane import ConsumedQueue, Lane
+from .link import Link, describe
+from .throttled import ThrottledLog
+from .topology import QueueNames, redacted, uses_user_queue
+
+logger = logging.getLogger(__name__)
+
+# RabbitMQ answers the calls of one channel one after the other; more channels open more streams at once.
+LANES: Final = 8
+# A socket waits this long for its streams before AUTH OK; the streams go on opening behind it.
+OPEN_TIMEOUT_SECS: Final = 5.0
+# A link that lived this long was fine; the next failure starts with the shortest delay again.
+_STABLE_SECS: Final = 10.0
+
+
+class _Feed:
+    """One stream on one link: whether it is wanted, and the queue that carries it (None, or dead, when none does)."""
+
+    __slots__ = ("lock", "queue", "stream", "wanted")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.wanted = True
+        self.queue: ConsumedQueue | None = None
+        self.lock = asyncio.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        return self.queue is not None and self.queue.alive
+
+
+class _Wiring:
+    """A link with everything that dies with it. A call that hangs on a dead link blocks nothing of the next one."""
+
+    def __init__(self, link: Link, lanes: list[Lane], names: QueueNames) -> None:
+        self.link = link
+        self.lanes = lanes
+        self._names = names
+        self._node_queue: ConsumedQueue | None = None
+        self._node_queue_lock = asyncio.Lock()
+
+    def lane_of(self, stream: Stream, *, own_queue: bool) -> Lane:
+        return self.lanes[hash(stream) % LANES if own_queue else 0]
+
+    async def own_queue(self, stream: Stream, lane: Lane) -> ConsumedQueue:
+        return await lane.declare(self._names.next(stream))
+
+    async def node_queue(self, lane: Lane) -> ConsumedQueue:
+        async with self._node_queue_lock:
+            if self._node_queue is None or not self._node_queue.alive:
+                self._node_queue = await lane.declare(self._names.next("node"))
+            return self._node_queue
+
+
+class RabbitListener:
+    """The listener of one node.
+
+    Args:
+        url: `amqp://` or `amqps://`.
+        per_user_queues: a queue for each user (True) or bindings on the node's one queue.
+    """
+
+    def __init__(self, url: str, *, heartbeat_secs: int, per_user_queues: bool) -> None:
+        self._url = url
+        self._heartbeat_secs = heartbeat_secs
+        self._per_user_queues = per_user_queues
+        self._names = QueueNames()
+        self._feeds: dict[Stream, _Feed] = {}
+        # None while there is no link.
+        self._wiring: _Wiring | None = None
+        self._on_event: OnEvent | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._problem: str | None = "not connected yet"
+        self._log = ThrottledLog(logger)
+
+    @property
+    def problem(self) -> str | None:
+        return self._problem
+
+    def start(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self._feeds[ALL] = _Feed(ALL)
+        metrics.BROKER_CONNECTED.labels("listener").set(0)
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    async def open(self, stream: Stream) -> None:
+        feed = self._feeds.get(stream)
+        if feed is None:
+            feed = self._feeds[stream] = _Feed(stream)
+        feed.wanted = True
+        if self._wiring is not None and not feed.is_open:
+            # A task of its own: a socket that gives up waiting must not cancel a call on a shared channel.
+            await asyncio.wait({self._begin_settling(feed)}, timeout=OPEN_TIMEOUT_SECS)
+
+    def release(self, stream: Stream) -> None:
+        feed = self._feeds.get(stream)
+        if feed is not None and stream != ALL:
+            feed.wanted = False
+            self._begin_settling(feed)
+
+    async def close(self) -> None:
+        tasks = {task for task in (self._supervisor, *self._background) if task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._wiring is not None:
+            await self._wiring.link.close()
+
+    # The link ------------------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        name = f"message-flow node {socket.gethostname()} {os.getpid()}"
+        while True:
+            try:
+                link = await Link.connect(self._url, heartbeat_secs=self._heartbeat_secs, name=name)
+            except Exception as error:
+                self._report(describe(error))
+                await asyncio.sleep(backoff.next_secs())
+                continue
+            up_at = loop.time()
+            await self._wire(link)
+            reason = await link.lost
+            self._wiring = None
+            metrics.BROKER_CONNECTED.labels("listener").set(0)
+            metrics.BROKER_LINKS_LOST.labels("listener").inc()
+            self._report(reason)
+            if loop.time() - up_at > _STABLE_SECS:
+                backoff.reset()
+            # In the background: saying goodbye to a dead peer takes seconds.
+            self._keep(asyncio.create_task(link.close()))
+            await asyncio.sleep(backoff.next_secs())
+
+    async def _wire(self, link: Link) -> None:
+        lanes = [Lane(link, self._message, self._queue_dead) for _ in range(LANES)]
+        self._wiring = _Wiring(link, lanes, self._names)
+        self._feeds = {feed.stream: _Feed(feed.stream) for feed in self._feeds.values() if feed.wanted}
+        opening = asyncio.gather(*(self._begin_settling(feed) for feed in self._feeds.values()))
+        # One stream that cannot be opened must not keep the node from being ready.
+        waited: set[asyncio.Future[Any]] = {opening, link.lost}
+        await asyncio.wait(waited, timeout=OPEN_TIMEOUT_SECS, return_when=asyncio.FIRST_COMPLETED)
+        if not link.lost.done():
+            self._problem = None
+            metrics.BROKER_CONNECTED.labels("listener").set(1)
+            logger.info("Listening on %s with %d streams", redacted(self._url), len(self._feeds))
+
+    def _report(self, reason: str) -> None:
+        if self._problem != reason:
+            logger.warning("No events come from %s: %s. Sockets stay open; trying again", redacted(self._url), reason)
+        self._problem = reason
+
+    # Streams -------------------------------------------------------------------------------------
+
+    def _begin_settling(self, feed: _Feed) -> asyncio.Task[None]:
+        return self._keep(asyncio.create_task(self._settle(feed)))
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _settle(self, feed: _Feed) -> None:
+        own_queue = self._per_user_queues and uses_user_queue(feed.stream)
+        async with feed.lock:
+            while feed.wanted != feed.is_open:
+                wiring = self._wiring
+                if wiring is None or self._feeds.get(feed.stream) is not feed:
+                    return
+                lane = wiring.lane_of(feed.stream, own_queue=own_queue)
+                try:
+                    if not feed.wanted:
+                        await self._let_go(feed, lane, own_queue=own_queue)
+                        continue
+                    queue = await (wiring.own_queue(feed.stream, lane) if own_queue else wiring.node_queue(lane))
+                    await lane.bind(queue, feed.stream)
+                    feed.queue = queue
+                except Exception as error:
+                    if wiring.link.lost.done():
+                        return
+                    # The lane limits the rate of the next attempt; the pause serves errors that leave it open.
+                    self._log.warning("A stream could not be opened or released: %s", describe(error))
+                    await asyncio.sleep(0.1)
+            if not feed.wanted and self._feeds.get(feed.stream) is feed:
+                del self._feeds[feed.stream]
+
+    async def _let_go(self, feed: _Feed, lane: Lane, *, own_queue: bool) -> None:
+        queue, feed.queue = feed.queue, None
+        assert queue is not None
+        if own_queue:
+            await lane.delete(queue)
+        else:
+            await lane.unbind(queue, feed.stream)
+
+    def _queue_dead(self, queue: ConsumedQueue) -> None:
+        for feed in self._feeds.values():
+            if feed.queue is queue:
+                self._begin_settling(feed)
+
+    # Events --------------------------------------------------------------------------------------
+
+    async def _message(self, message: DeliveredMessage) -> None:
+        # aiormq runs a task for each delivery, started in order: nothing may be awaited before the hand-over.
+        metrics.RECEIVED.inc()
+        key = message.routing_key or ""
+        properties = message.header.properties
+        try:
+            if not is_stream(key):
+                raise DroppedBody("bad_routing_key")
+            event = parse_body(message.body, Stream(key), properties.headers or {}, properties.message_id or "")
+        except DroppedBody as dropped:
+            metrics.BODIES_DROPPED.labels(dropped.reason).inc()
+            self._log.warning("Dropped a message from the exchange that is no event: %s", dropped)
+            return
+        assert self._on_event is not None
+        self._on_event(event)

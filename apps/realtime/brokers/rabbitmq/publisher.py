@@ -1,0 +1,333 @@
+"""Publishes from any process without ever making a caller wait (docs/publishing.md).
+
+One thread a process runs a pika connection with pipelined publisher confirms. Callers append to a bounded buffer and go
+on. Every wait has a deadline: connecting, an alarm that blocks the connection, a confirm.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import Any, Final
+
+import pika
+import pika.exceptions
+from pika.adapters.select_connection import IOLoop, SelectConnection
+from pika.channel import Channel
+from pika.frame import Method
+from pika.spec import Basic, BasicProperties
+
+from ... import metrics
+from ...core.events import Event
+from .backoff import Backoff
+from .buffer import EventBuffer
+from .throttled import ThrottledLog
+from .topology import EXCHANGE, EXCHANGE_TYPE, redacted, with_query
+
+logger = logging.getLogger(__name__)
+
+# Unconfirmed events on the wire: enough to fill the pipeline (about 20,000 confirmed events a second were seen with
+# this window), few enough that a broken connection puts little in doubt.
+WINDOW_EVENTS: Final = 2_000
+# Published in one turn of the loop, so that confirms and heartbeats get theirs.
+BATCH_EVENTS: Final = 200
+CONNECT_TIMEOUT_SECS: Final = 5.0
+# A healthy broker confirms within milliseconds, a busy one within a few hundred; a frozen one never does.
+CONFIRM_TIMEOUT_SECS: Final = 10.0
+# RabbitMQ blocks publishers while its memory or disk alarm is on. A new connection may reach another cluster node.
+BLOCKED_TIMEOUT_SECS: Final = 60.0
+_CHECK_EVERY_SECS: Final = 1.0
+EXIT_FLUSH_SECS: Final = 2.0
+# A polite goodbye; the thread is a daemon and a dead peer must not hold up the exit.
+_STOP_TIMEOUT_SECS: Final = 0.5
+
+
+class RabbitPublisher:
+    """The publisher of one process. Its thread starts with the first event, in the process that publishes it."""
+
+    def __init__(self, url: str, *, heartbeat_secs: int) -> None:
+        self._url = url
+        self._parameters = pika.URLParameters(
+            with_query(
+                url,
+                heartbeat=heartbeat_secs,
+                blocked_connection_timeout=BLOCKED_TIMEOUT_SECS,
+                socket_timeout=CONNECT_TIMEOUT_SECS,
+                stack_timeout=CONNECT_TIMEOUT_SECS * 2,
+            )
+        )
+        self._parameters.client_properties = {"connection_name": f"message-flow publisher {os.getpid()}"}
+        self._reset()
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _reset_if_alive(this))
+        atexit.register(_close_if_alive, this)
+
+    @property
+    def problem(self) -> str | None:
+        return self._worker.problem
+
+    def start(self) -> None:
+        with self._lock:
+            if not self._worker.is_alive():
+                self._worker = _Worker(self._parameters, self._buffer, redacted(self._url))
+                self._worker.start()
+
+    def publish(self, event: Event) -> None:
+        if self._buffer.append(event):
+            if not self._worker.is_alive():
+                self.start()
+            self._worker.wake()
+
+    def flush(self, timeout_secs: float) -> bool:
+        return self._buffer.wait_empty(timeout_secs)
+
+    def close(self, timeout_secs: float) -> None:
+        if self._worker.is_alive():
+            if not self.flush(timeout_secs):
+                left = self._buffer.abandon()
+                metrics.PUBLISH_DROPPED.labels("exit").inc(left)
+                logger.warning("%d events were not confirmed by %s before exit", left, redacted(self._url))
+            self._worker.stop()
+
+    def _reset(self) -> None:
+        # After a fork the thread, its socket and whatever waited belong to the parent alone; a lock that another of
+        # the parent's threads held would stay locked here for ever.
+        self._lock = threading.Lock()
+        self._buffer = EventBuffer()
+        self._worker: _Worker = _Worker(self._parameters, self._buffer, redacted(self._url))
+
+
+def _reset_if_alive(reference: "weakref.ref[RabbitPublisher]") -> None:
+    publisher = reference()
+    if publisher is not None:
+        publisher._reset()
+
+
+def _close_if_alive(reference: "weakref.ref[RabbitPublisher]") -> None:
+    publisher = reference()
+    if publisher is not None:
+        publisher.close(EXIT_FLUSH_SECS)
+
+
+class _Worker(threading.Thread):
+    """The thread. Everything below `run` happens in it; `wake` and `stop` may be called from anywhere."""
+
+    def __init__(self, parameters: pika.URLParameters, buffer: EventBuffer, address: str) -> None:
+        super().__init__(name="message-flow-publisher", daemon=True)
+        self.problem: str | None = "not connected yet"
+        self._parameters = parameters
+        self._buffer = buffer
+        self._address = address
+        self._backoff = Backoff()
+        self._log = ThrottledLog(logger)
+        self._stopping = False
+        # Guards against one wake-up per event: set by the first caller, cleared when the loop turns to the buffer.
+        self._woken = False
+        self._ioloop: Any = IOLoop()
+        self._connection: SelectConnection | None = None
+        self._channel: Channel | None = None
+        self._may_declare = True
+        self._blocked = False
+        # Delivery tags and times of what is on the wire and unconfirmed, oldest first.
+        self._unconfirmed: deque[tuple[int, float]] = deque()
+        self._tag = 0
+        # 1 until the first confirm of a connection: the first publish on a link that is dead already goes nowhere.
+        self._window = 1
+
+    def wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            self._ioloop.add_callback_threadsafe(self._pump)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._ioloop.add_callback_threadsafe(self._shut_down)
+        self.join(_STOP_TIMEOUT_SECS)
+
+    def run(self) -> None:
+        metrics.BROKER_CONNECTED.labels("publisher").set(0)
+        self._ioloop.call_later(_CHECK_EVERY_SECS, self._check_deadlines)
+        self._connect()
+        while not self._stopping:
+            try:
+                self._ioloop.start()
+            except Exception:
+                # A defect in a callback must not silence the process: drop the connection and go on.
+                logger.exception("The publisher's loop failed; reconnecting")
+                self._abort("internal error")
+
+    # Connecting ----------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        if self._stopping:
+            return
+        self._connection = SelectConnection(
+            self._parameters,
+            on_open_callback=self._opened,
+            on_open_error_callback=self._failed,
+            on_close_callback=self._failed,
+            custom_ioloop=self._ioloop,
+        )
+
+    def _opened(self, connection: SelectConnection) -> None:
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        self._open_channel()
+
+    def _open_channel(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.channel(on_open_callback=self._channel_opened)
+
+    def _channel_opened(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._channel_closed)
+        # A user that may only write to the exchange cannot declare it: then the operator has.
+        channel.exchange_declare(
+            EXCHANGE,
+            EXCHANGE_TYPE,
+            durable=True,
+            passive=not self._may_declare,
+            callback=lambda _: self._exchange_ready(channel),
+        )
+
+    def _exchange_ready(self, channel: Channel) -> None:
+        channel.confirm_delivery(self._confirmed, callback=lambda _: self._ready(channel))
+
+    def _ready(self, channel: Channel) -> None:
+        self._channel = channel
+        self._tag = 0
+        self._window = 1
+        self.problem = None
+        metrics.BROKER_CONNECTED.labels("publisher").set(1)
+        logger.info("Publishing to %s", self._address)
+        self._pump()
+
+    def _channel_closed(self, channel: Channel, error: Exception) -> None:
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            return  # the connection's own callback follows
+        if getattr(error, "reply_code", None) == 403 and self._channel is None and self._may_declare:
+            self._may_declare = False
+            self._open_channel()
+            return
+        self._lose_unconfirmed()
+        self._channel = None
+        self._report(error)
+        self._ioloop.call_later(self._backoff.next_secs(), self._open_channel)
+
+    def _failed(self, connection: SelectConnection, error: BaseException | str) -> None:
+        if connection is not self._connection:
+            return
+        self._lose_unconfirmed()
+        self._channel = self._connection = None
+        self._blocked = False
+        self._report(error)
+        if not self._stopping:
+            self._ioloop.call_later(self._backoff.next_secs(), self._connect)
+
+    def _abort(self, reason: str) -> None:
+        """Drop a connection whose peer does not answer: closing it politely would wait for that peer."""
+        connection = self._connection
+        if connection is None:
+            return
+        self._failed(connection, reason)
+        try:
+            connection._terminate_stream(  # type: ignore[attr-defined]
+                pika.exceptions.AMQPHeartbeatTimeout(reason)
+            )
+        except Exception:
+            logger.debug("Tearing down the connection failed", exc_info=True)
+
+    def _report(self, error: BaseException | str) -> None:
+        if metrics_connected := self.problem is None:
+            metrics.BROKER_LINKS_LOST.labels("publisher").inc()
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if metrics_connected or self.problem != reason:
+            logger.warning("Events cannot leave for %s: %s. They wait; trying again", self._address, reason)
+        self.problem = reason
+        metrics.BROKER_CONNECTED.labels("publisher").set(0)
+
+    # Alarms and deadlines ------------------------------------------------------------------------
+
+    def _on_blocked(self, connection: SelectConnection, frame: Method[Any]) -> None:
+        self._blocked = True
+        self._report("the broker blocks publishers: its memory or disk alarm is on")
+
+    def _on_unblocked(self, connection: SelectConnection, frame: Method[Any]) -> None:
+        self._blocked = False
+        self.problem = None
+        metrics.BROKER_CONNECTED.labels("publisher").set(1)
+        now = time.monotonic()
+        self._unconfirmed = deque((tag, now) for tag, _ in self._unconfirmed)
+        self._pump()
+
+    def _check_deadlines(self) -> None:
+        self._ioloop.call_later(_CHECK_EVERY_SECS, self._check_deadlines)
+        self._buffer.log_drops(self._log)
+        if self._blocked or not self._unconfirmed:
+            return
+        if time.monotonic() - self._unconfirmed[0][1] > CONFIRM_TIMEOUT_SECS:
+            self._abort(f"no confirm within {CONFIRM_TIMEOUT_SECS:.0f} s")
+
+    # Publishing ----------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._woken = False
+        channel = self._channel
+        if channel is None or self._blocked:
+            return
+        room = min(BATCH_EVENTS, self._window - len(self._unconfirmed))
+        if room <= 0:
+            return
+        for event in self._buffer.take(room):
+            self._tag += 1
+            self._unconfirmed.append((self._tag, time.monotonic()))
+            channel.basic_publish(EXCHANGE, event.stream, event.frame.encode(), _properties(event))
+        if self._buffer.waiting:
+            self.wake()
+
+    def _confirmed(self, frame: Method[Any]) -> None:
+        method = frame.method
+        outcome = "confirmed" if isinstance(method, Basic.Ack) else "refused"
+        count = 0
+        if method.multiple:
+            while self._unconfirmed and self._unconfirmed[0][0] <= method.delivery_tag:
+                self._unconfirmed.popleft()
+                count += 1
+        else:
+            for position, (tag, _) in enumerate(self._unconfirmed):
+                if tag == method.delivery_tag:
+                    del self._unconfirmed[position]
+                    count = 1
+                    break
+        self._window = WINDOW_EVENTS
+        self._backoff.reset()
+        self._buffer.done(count)
+        metrics.PUBLISHED.labels(outcome).inc(count)
+        if outcome == "refused":
+            self._log.warning("The broker refused %d events", count)
+        self._pump()
+
+    def _lose_unconfirmed(self) -> None:
+        """What was on the wire may have arrived. It is ephemeral, delivered at most once, so it is not sent again."""
+        lost = len(self._unconfirmed)
+        self._unconfirmed.clear()
+        if lost:
+            self._buffer.done(lost)
+            metrics.PUBLISHED.labels("unknown").inc(lost)
+            logger.warning("%d ephemeral events were on the wire unconfirmed and are not sent again", lost)
+
+    def _shut_down(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.add_on_close_callback(lambda *_: self._ioloop.stop())
+            self._connection.close()
+        else:
+            self._ioloop.stop()
+
+
+def _properties(event: Event) -> BasicProperties:
+    return BasicProperties(
+        content_type="application/json", message_id=event.mid, timestamp=int(time.time()), type=event.id
+    )

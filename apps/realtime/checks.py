@@ -1,0 +1,95 @@
+"""`manage.py check` names each line of the adoption that is missing, and settings that cannot work (README)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+
+from .conf import realtime_settings
+
+
+@register(Tags.compatibility)
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The REALTIME_ settings."""
+    try:
+        realtime_settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="message_flow.E001")]
+    return []
+
+
+@register(Tags.urls)
+def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The include of the URLs."""
+    try:
+        reverse("realtime:socket_auth_token")
+    except NoReverseMatch:
+        urls = f"{_package()}.urls"
+        return [
+            Error(
+                "The URLs of Message Flow are not included.",
+                hint=f'Add path("", include("{urls}")) to urlpatterns of {settings.ROOT_URLCONF}.',
+                id="message_flow.E002",
+            )
+        ]
+    return []
+
+
+@register(Tags.compatibility)
+def check_asgi(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The ASGI application."""
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    hint = (
+        f"In the ASGI module: application = {_package()}.asgi.application(get_asgi_application()); "
+        'in the settings: ASGI_APPLICATION = "<project>.asgi.application".'
+    )
+    if not path:
+        return [Error("ASGI_APPLICATION is not set.", hint=hint, id="message_flow.E003")]
+    try:
+        application = import_string(path)
+    except ImproperlyConfigured:
+        return []  # a setting: check_settings says which
+    except ImportError as error:
+        return [Error(f"ASGI_APPLICATION {path!r} cannot be imported: {error}", hint=hint, id="message_flow.E003")]
+    from .asgi import RealtimeApplication
+
+    if not isinstance(application, RealtimeApplication):
+        return [Error(f"{path} does not serve the socket.", hint=hint, id="message_flow.E004")]
+    return []
+
+
+@register(Tags.compatibility)
+def check_runserver(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Django's own runserver has no WebSockets."""
+    if apps.is_installed("daphne"):
+        return []
+    return [
+        Warning(
+            "manage.py runserver will not serve WebSockets.",
+            hint='Put "daphne" first in INSTALLED_APPS.',
+            id="message_flow.W001",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_broker(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """One process is not a deployment."""
+    if getattr(settings, "REALTIME_AMQP_URL", None):
+        return []
+    return [
+        Warning(
+            "REALTIME_AMQP_URL is not set: events reach only sockets of the process that publishes them.",
+            hint="Set it to the RabbitMQ of this site, for example amqps://user:password@host/vhost.",
+            id="message_flow.W002",
+        )
+    ]
+
+
+def _package() -> str:
+    return apps.get_app_config("message_flow").name

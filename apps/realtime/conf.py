@@ -1,0 +1,116 @@
+"""The settings of the library, read from Django's and checked once (README, "Settings")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from .core.origin import normalized_origin
+
+# protocol.md, section 4: a token lives 15 minutes at most; the verifier enforces it too.
+TOKEN_LIFE_MAX_SECS: Final = 900
+# RFC 7518, 3.2: an HS256 key has at least the size of the hash output.
+SECRET_MIN_BYTES: Final = 32
+# nginx cuts a silent socket after 60 s by default, and up to 8 s of jitter are added.
+HEARTBEAT_MAX_SECS: Final = 52
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeSettings:
+    """One field for each `REALTIME_…` setting; the README's table says what each is for."""
+
+    amqp_url: str | None
+    secrets: tuple[str, ...]
+    path: str
+    allowed_origins: tuple[str, ...]
+    token_life_secs: float
+    heartbeat_secs: float
+    auth_timeout_secs: float
+    amqp_heartbeat_secs: int
+    queue_strategy: str
+    max_sockets_per_user: int
+    max_sockets_per_address: int
+    connects_per_address_per_sec: float
+    max_topics_per_socket: int
+    local_socket: str | None
+    request_user: str | None
+
+
+@lru_cache(maxsize=1)
+def realtime_settings() -> RealtimeSettings:
+    """Read and check the settings.
+
+    Raises:
+        ImproperlyConfigured: a setting that cannot work, with its name, its value (never a secret) and what to do.
+    """
+    return RealtimeSettings(
+        amqp_url=_get("AMQP_URL", None) or None,
+        secrets=_secrets(_get("SECRET", None)),
+        path=_get("PATH", "/websocket"),
+        allowed_origins=_origins(_get("ALLOWED_ORIGINS", ())),
+        token_life_secs=_number("TOKEN_LIFE_SECS", TOKEN_LIFE_MAX_SECS, 1, TOKEN_LIFE_MAX_SECS),
+        heartbeat_secs=_number("HEARTBEAT_SECS", 45, 1, HEARTBEAT_MAX_SECS),
+        auth_timeout_secs=_number("AUTH_TIMEOUT_SECS", 10, 1, 60),
+        amqp_heartbeat_secs=int(_number("AMQP_HEARTBEAT_SECS", 10, 1, 60)),
+        queue_strategy=_choice("QUEUE_STRATEGY", "user", ("user", "node")),
+        max_sockets_per_user=int(_number("MAX_SOCKETS_PER_USER", 50, 1, 1_000_000)),
+        max_sockets_per_address=int(_number("MAX_SOCKETS_PER_ADDRESS", 2_000, 1, 1_000_000)),
+        connects_per_address_per_sec=_number("CONNECTS_PER_ADDRESS_PER_SEC", 50, 0.1, 1_000_000),
+        max_topics_per_socket=int(_number("MAX_TOPICS_PER_SOCKET", 100, 0, 1_000)),
+        local_socket=_get("LOCAL_SOCKET", None),
+        request_user=_get("REQUEST_USER", None),
+    )
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting.startswith("REALTIME_"):
+        realtime_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="message_flow.conf")
+
+
+def _get(name: str, default: Any) -> Any:
+    return getattr(settings, "REALTIME_" + name, default)
+
+
+def _number(name: str, default: float, least: float, most: float) -> float:
+    value = _get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ImproperlyConfigured(f"REALTIME_{name} = {value!r}: set a number from {least} to {most}")
+    return float(value)
+
+
+def _choice(name: str, default: str, choices: Sequence[str]) -> str:
+    value = _get(name, default)
+    if value not in choices:
+        raise ImproperlyConfigured(f"REALTIME_{name} = {value!r}: set one of {', '.join(choices)}")
+    return str(value)
+
+
+def _origins(value: Any) -> tuple[str, ...]:
+    for origin in value:
+        if normalized_origin(origin) is None:
+            raise ImproperlyConfigured(
+                f"REALTIME_ALLOWED_ORIGINS holds {origin!r}: write whole origins such as https://app.example.com"
+            )
+    return tuple(value)
+
+
+def _secrets(value: Any) -> tuple[str, ...]:
+    secrets = (value,) if isinstance(value, str) else tuple(value or ())
+    if not secrets:
+        raise ImproperlyConfigured(
+            "REALTIME_SECRET is not set: give the key that signs socket tokens, 32 random bytes or more, for example "
+            'from `python -c "import secrets; print(secrets.token_urlsafe(48))"`'
+        )
+    for position, secret in enumerate(secrets, 1):
+        if not isinstance(secret, str) or len(secret.encode()) < SECRET_MIN_BYTES:
+            raise ImproperlyConfigured(
+                f"REALTIME_SECRET, key {position} of {len(secrets)}, is shorter than {SECRET_MIN_BYTES} bytes"
+            )
+    return secrets

@@ -1,0 +1,1 @@
+"""The protocol without I/O: names, frames and the two session state machines (docs/protocol.md)."""

@@ -1,0 +1,218 @@
+"""The dialect realtime.v1: structured frames, topics, errors that are told (docs/protocol.md, "realtime.v1")."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .codes import (
+    ACK,
+    AUTH,
+    AUTH_FAILED,
+    AUTH_OK,
+    AUTH_REQUEST,
+    ERROR,
+    RECONNECT,
+    SUBSCRIBE,
+    SUBSCRIBED,
+    UNSUBSCRIBE,
+    UNSUBSCRIBED,
+    AuthReason,
+    CloseCode,
+    ErrorCode,
+    StreamState,
+)
+from .errors import BadRecipient
+from .names import ALL, Stream, topic_stream, user_stream
+from .session import Action, Instant, Leave, Send, Session, SessionConfig, State, Subscribe
+
+# Events that a client may leave unacknowledged; told in AUTH OK (protocol.md, credit).
+WINDOW_EVENTS: Final = 256
+REF_MAX_CHARS: Final = 64
+
+
+class _BadFrame(Exception):
+    """A frame that is JSON but not what its id asks for; the message is told to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    id: str
+    data: dict[str, Any]
+    ref: str | int | None
+
+
+class V1Session(Session):
+    """One socket that offered the subprotocol `realtime.v1`."""
+
+    _echoes_heartbeat = True
+
+    def __init__(self, sid: str, config: SessionConfig) -> None:
+        super().__init__(sid, config)
+        # Topics of the AUTH frame whose token is being verified.
+        self._asked_topics: tuple[str, ...] = ()
+        # What is subscribed, by the name that the client uses.
+        self._topics: dict[str, Stream] = {}
+        # True once the first AUTH OK named the streams; a refresh changes none of them.
+        self._announced = False
+
+    def subscribed(self, topic: str, ref: str | int | None, stream: Stream | None) -> list[Action]:
+        """Answer to `Subscribe`: the open stream, or None where the user may not hear the topic."""
+        if self.state is not State.OPEN:
+            return []
+        if stream is not None:
+            self._topics[topic] = stream
+            self.streams.add(stream)
+        return [self._subscribed(topic, ref, stream)]
+
+    def opened(self, now: Instant, topics: Mapping[str, Stream | None]) -> list[Action]:
+        self._topics = {topic: stream for topic, stream in topics.items() if stream is not None}
+        return super().opened(now, topics)
+
+    def _wanted_topics(self) -> tuple[str, ...]:
+        return self._asked_topics
+
+    def _frame_received(self, now: Instant, text: str) -> list[Action]:
+        try:
+            content = json.loads(text)
+        except RecursionError:
+            content = None
+        except ValueError:
+            if not self._take_frame(now):
+                return self._too_many_frames()
+            self._asked_topics = ()
+            return self._token_received(text)
+        if isinstance(content, dict) and content.get("id") == ACK:
+            # Exempt from the rate limit. Credit is not counted yet: unsent bytes are the bound.
+            return []
+        if not self._take_frame(now):
+            return self._too_many_frames()
+        ref = None
+        try:
+            frame = _parse(content)
+            ref = frame.ref
+            return self._control(frame)
+        except _BadFrame as error:
+            return [_error(ErrorCode.BAD_FRAME, str(error), ref)]
+
+    def _control(self, frame: _Frame) -> list[Action]:
+        if frame.id == AUTH:
+            token = frame.data.get("token")
+            if not isinstance(token, str):
+                raise _BadFrame("AUTH needs a token")
+            self._asked_topics = self._parse_topics(frame.data.get("topics", []))
+            return self._token_received(token)
+        if frame.id not in (SUBSCRIBE, UNSUBSCRIBE):
+            raise _BadFrame("a client sends AUTH, SUBSCRIBE, UNSUBSCRIBE, ACK or <3")
+        if self.state is not State.OPEN:
+            return [_error(ErrorCode.NOT_AUTHENTICATED, "AUTH comes first", frame.ref)]
+        topic = frame.data.get("topic")
+        if not isinstance(topic, str) or _stream_of(topic) is None:
+            return [_error(ErrorCode.BAD_TOPIC, "a topic is a text of 1 to 255 characters", frame.ref)]
+        if frame.id == UNSUBSCRIBE:
+            return self._unsubscribe(topic, frame.ref)
+        if topic in self._topics:
+            return [self._subscribed(topic, frame.ref, self._topics[topic])]
+        if len(self._topics) >= self._config.max_topics:
+            message = f"a socket hears at most {self._config.max_topics} topics"
+            return [_error(ErrorCode.TOO_MANY_TOPICS, message, frame.ref)]
+        return [Subscribe(topic, frame.ref)]
+
+    def _parse_topics(self, topics: object) -> tuple[str, ...]:
+        if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
+            raise _BadFrame("topics is a list of texts")
+        if len(topics) > self._config.max_topics:
+            raise _BadFrame(f"a socket hears at most {self._config.max_topics} topics")
+        if any(_stream_of(topic) is None for topic in topics):
+            raise _BadFrame("a topic is a text of 1 to 255 characters")
+        return tuple(dict.fromkeys(topics))
+
+    def _unsubscribe(self, topic: str, ref: str | int | None) -> list[Action]:
+        answer = _send(UNSUBSCRIBED, {"topic": topic, "ref": ref})
+        stream = self._topics.pop(topic, None)
+        if stream is None:
+            return [answer]
+        self.streams.discard(stream)
+        return [Leave(stream), answer]
+
+    def _subscribed(self, topic: str, ref: str | int | None, stream: Stream | None) -> Send:
+        shown = {"topic": topic, "ref": ref, "stream": stream or _stream_of(topic)}
+        return _send(SUBSCRIBED, shown | _verdict(StreamState.DENIED if stream is None else StreamState.NEW))
+
+    def _auth_request(self, reason: AuthReason, by: float) -> Send:
+        return _send(AUTH_REQUEST, {"reason": reason, "attempt": self._attempt, "by": by})
+
+    def _auth_ok(self, now: Instant, topics: Mapping[str, Stream | None]) -> Send:
+        identity = self.identity
+        assert identity is not None
+        streams: dict[str, dict[str, Any]] = {}
+        if not self._announced:
+            self._announced = True
+            streams[user_stream(identity.user_id)] = _verdict(StreamState.NEW)
+            streams[ALL] = _verdict(StreamState.NEW)
+        for topic, stream in topics.items():
+            verdict = _verdict(StreamState.DENIED if stream is None else StreamState.NEW)
+            streams[stream or topic_stream(topic)] = {"topic": topic} | verdict
+        return _send(
+            AUTH_OK,
+            {
+                "sid": self.sid,
+                "user": identity.user_id,
+                "exp": identity.expires_at,
+                "now": now.wall,
+                "heartbeat": self._config.heartbeat_secs,
+                "window": WINDOW_EVENTS,
+                "streams": streams,
+            },
+        )
+
+    def _auth_failed(self, *, final: bool) -> Send:
+        return _send(AUTH_FAILED, {"code": ErrorCode.TOKEN_REFUSED, "final": final})
+
+    def _violation(self, code: ErrorCode, message: str) -> list[Action]:
+        return [_error(code, message), *self.close(CloseCode.PROTOCOL_VIOLATION)]
+
+    def _too_many_frames(self) -> list[Action]:
+        return self._violation(ErrorCode.RATE_LIMITED, "too many frames; application calls go over HTTP")
+
+    def reconnect(self, code: CloseCode, after_ms: int, reason: str) -> list[Action]:
+        if self.state is State.CLOSED:
+            return []
+        return [_send(RECONNECT, {"after_ms": after_ms, "reason": reason}), *self.close(code)]
+
+
+def error_frame(code: ErrorCode, message: str) -> str:
+    """An ERROR for a socket that never becomes a session."""
+    return _error(code, message).text
+
+
+def _parse(content: object) -> _Frame:
+    if not isinstance(content, dict) or not isinstance(content.get("id"), str):
+        raise _BadFrame("a frame is an object with an id")
+    data = content.get("data", {})
+    if not isinstance(data, dict):
+        raise _BadFrame("data is an object")
+    ref = data.get("ref")
+    if isinstance(ref, bool) or not (ref is None or isinstance(ref, str | int)) or len(str(ref)) > REF_MAX_CHARS:
+        raise _BadFrame(f"ref is a text or a number of at most {REF_MAX_CHARS} characters")
+    return _Frame(content["id"], data, ref)
+
+
+def _stream_of(topic: str) -> Stream | None:
+    try:
+        return topic_stream(topic)
+    except BadRecipient:
+        return None
+
+
+def _verdict(state: StreamState) -> dict[str, Any]:
+    return {"epoch": None, "seq": 0, "state": state, "replay": 0}
+
+
+def _send(frame_id: str, data: dict[str, Any]) -> Send:
+    # ASCII only: a lone surrogate that a client sent and gets back could not be encoded otherwise.
+    return Send(json.dumps({"id": frame_id, "data": data}))
+
+
+def _error(code: ErrorCode, message: str, ref: str | int | None = None) -> Send:
+    return _send(ERROR, {"code": code, "ref": ref, "message": message})

@@ -1,0 +1,24 @@
+"""The numbers that a site can watch, as Prometheus reads them (docs/health.md).
+
+Labels are words of this code, never a user's text: their number is bounded.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+PUBLISHED: Final = Counter("realtime_events_published", "Events handed to the broker, by outcome", ["outcome"])
+PUBLISH_DROPPED: Final = Counter(
+    "realtime_events_publish_dropped", "Ephemeral events that never reached the broker, by reason", ["reason"]
+)
+PUBLISH_WAITING: Final = Gauge("realtime_events_publish_waiting", "Events in the buffer of this process")
+RECEIVED: Final = Counter("realtime_events_received", "Events that came from the broker")
+BODIES_DROPPED: Final = Counter(
+    "realtime_bodies_dropped", "Messages from the exchange that are no event, by reason", ["reason"]
+)
+DELIVERED: Final = Counter("realtime_deliveries", "Event frames written to sockets")
+SESSIONS: Final = Gauge("realtime_sessions", "Open sockets, by dialect", ["dialect"])
+AUTHENTICATIONS: Final = Counter("realtime_authentications", "Tokens presented, by result", ["result"])
+CLOSES: Final = Counter("realtime_closes", "Sockets closed by the server, by code", ["code"])
+BROKER_CONNECTED: Final = Gauge("realtime_broker_connected", "1 while the link to the broker is up", ["role"])
+BROKER_LINKS_LOST: Final = Counter("realtime_broker_links_lost", "Links to the broker that broke", ["role"])

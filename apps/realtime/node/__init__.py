@@ -1,0 +1,1 @@
+"""What a Daphne process runs: listener, hub, sessions (docs/node.md)."""

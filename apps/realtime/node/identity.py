@@ -1,0 +1,66 @@
+"""Who a token speaks for today, and what that user may hear (docs/tokens.md).
+
+Both functions use the database and are called in a thread.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.utils.crypto import constant_time_compare
+
+from ..core.names import Stream, topic_stream
+from ..core.session import Identity
+from ..models import SignIn
+from ..tokens import TokenRefused, verify_token
+from ..topics import TopicRegistry
+
+logger = logging.getLogger(__name__)
+
+
+def identify(token: str, now: float) -> Identity:
+    """Verify a token, and that its user is active and its sign-in still stands; `now` is unix seconds.
+
+    Raises:
+        TokenRefused: it opens nothing.
+        django.db.Error: no verdict is possible.
+    """
+    claims = verify_token(token, now)
+    sign_in = SignIn.objects.filter(mark=claims.mark, user_id=claims.user_id).first()
+    if sign_in is None:
+        raise TokenRefused("its sign-in has ended")
+    user = _active_user(claims.user_id)
+    if user is None:
+        raise TokenRefused("no such active user")
+    if not constant_time_compare(sign_in.auth_hash, user.get_session_auth_hash()):
+        raise TokenRefused("the password was changed since")
+    return Identity(claims.user_id, claims.username, claims.expires_at, claims.mark)
+
+
+def allowed_topics(user_id: str, names: Iterable[str], registry: TopicRegistry) -> dict[str, Stream | None]:
+    """The stream of each topic that the user may hear; None for one that is denied, declared or not."""
+    user = _active_user(user_id)
+    return {name: topic_stream(name) if _may_hear(user, name, registry) else None for name in names}
+
+
+def _may_hear(user: Any, name: str, registry: TopicRegistry) -> bool:
+    match = registry.find(name)
+    if user is None or match is None:
+        return False
+    try:
+        return match.allows(user)
+    except Exception:
+        # The project's rule met a name that it did not expect. Nobody gets in by breaking it.
+        logger.exception("The rule of topic pattern %r failed; denied", match.rule.pattern)
+        return False
+
+
+def _active_user(user_id: str) -> Any:
+    users = get_user_model()._default_manager
+    try:
+        user = users.filter(pk=user_id).first()
+    except (ValueError, TypeError, ValidationError):
+        return None  # no key of this user model
+    return user if user is not None and user.is_active else None

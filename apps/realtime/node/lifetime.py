@@ -1,0 +1,70 @@
+"""Starts the node with its process and drains it at the end (docs/node.md).
+
+Daphne has no lifespan protocol and on SIGTERM drops every socket with 1006. So under Daphne the reactor is asked for
+both moments; a server with lifespan (uvicorn) tells them itself.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from .node import Node
+
+logger = logging.getLogger(__name__)
+
+# Below supervisor's stopwaitsecs and systemd's TimeoutStopSec in ops/.
+DRAIN_SECS: Final = 8.0
+
+
+class Lifetime:
+    """The node of this process; made in its event loop, by whatever happens first there."""
+
+    def __init__(self, make_node: Callable[[], Node]) -> None:
+        self._make_node = make_node
+        self._node: Node | None = None
+        reactor = sys.modules.get("twisted.internet.reactor")
+        if reactor is not None:
+            self._hook(reactor)
+
+    def node(self) -> Node:
+        """The node; to be called in the event loop that serves."""
+        if self._node is None:
+            self._node = self._make_node()
+        return self._node
+
+    async def lifespan(self, receive: Any, send: Any) -> None:
+        """The ASGI lifespan protocol."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.node()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._end()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _end(self) -> None:
+        if self._node is not None:
+            await self._node.drain(DRAIN_SECS)
+            await self._node.close()
+
+    def _hook(self, reactor: Any) -> None:
+        def start() -> None:
+            self.node()
+            # runserver serves in a thread that cannot have signals, and wants to be quick about a reload.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(drain))
+
+        def drain() -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            logger.info("SIGTERM: sending clients away")
+            task = asyncio.get_running_loop().create_task(self._end())
+            task.add_done_callback(lambda _: reactor.stop())
+
+        # The callbacks of "running" come before the event loop runs: one more turn.
+        reactor.callWhenRunning(lambda: reactor.callLater(0, start))

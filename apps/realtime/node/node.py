@@ -1,0 +1,70 @@
+"""One Daphne process: its listener, its hub and its limits (docs/node.md)."""
+
+import asyncio
+import random
+from typing import Any, Final
+
+from ..brokers.base import Listener
+from ..brokers.choice import make_listener
+from ..brokers.memory import Exchange
+from ..conf import RealtimeSettings
+from ..core.session import SessionConfig
+from ..topics import TopicRegistry
+from .consumer import RealtimeConsumer
+from .hub import Hub
+from .limits import Limits
+
+# protocol.md, section 2: nginx cuts a silent socket at 60 s; 45 s plus up to 8 s stays below it and spreads the load.
+HEARTBEAT_JITTER_SECS: Final = 8.0
+
+
+class Node:
+    """Everything that the sockets of one process share. It belongs to one event loop.
+
+    Attributes:
+        consumers: the open sockets that were not refused.
+        draining: True once the process is going down.
+    """
+
+    def __init__(self, conf: RealtimeSettings, exchange: Exchange, topics: TopicRegistry) -> None:
+        self.conf = conf
+        self.topics = topics
+        self.limits = Limits(
+            per_user=conf.max_sockets_per_user,
+            per_address=conf.max_sockets_per_address,
+            connects_per_address_per_sec=conf.connects_per_address_per_sec,
+        )
+        self.session_config = SessionConfig(
+            auth_timeout_secs=conf.auth_timeout_secs,
+            heartbeat_secs=conf.heartbeat_secs,
+            heartbeat_jitter_secs=lambda: random.uniform(0, HEARTBEAT_JITTER_SECS),  # noqa: S311 - spreads load
+            max_topics=conf.max_topics_per_socket,
+        )
+        self.consumers: set[RealtimeConsumer] = set()
+        self.draining = False
+        self._listener: Listener = make_listener(conf, exchange)
+        self.hub = Hub(self._listener)
+        self._listener.start(self.hub.deliver)
+
+    @property
+    def listener_problem(self) -> str | None:
+        """Why events do not reach this node now; None when they do."""
+        return self._listener.problem
+
+    async def serve(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one socket until it ends."""
+        await RealtimeConsumer(self)(scope, receive, send)
+
+    async def drain(self, within_secs: float) -> None:
+        """Send every client away, spread over half of the time, and wait until they are gone or time is up."""
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_secs
+        for consumer in list(self.consumers):
+            consumer.send_away(after_ms=random.randint(0, int(within_secs * 500)))  # noqa: S311 - spreads load
+        while self.consumers and loop.time() < deadline:
+            await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._listener.close()

@@ -1,0 +1,99 @@
+"""Writes a socket's frames in order and knows how far its reader is behind (docs/node.md)."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from ..core.codes import CloseCode
+
+logger = logging.getLogger(__name__)
+
+# protocol.md, section 2: bytes not yet written to a socket. Daphne never pushes back, so this is the bound on its
+# buffers (40 MB to a client that never read cost 36 MiB before).
+UNSENT_MAX_BYTES: Final = 1024 * 1024
+# Asking the transport costs more than counting: only every so many bytes.
+_CHECK_EVERY_BYTES: Final = 64 * 1024
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class SocketWriter:
+    """Callers never wait. One task drains what they wrote, while there is something to drain."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._queue: deque[dict[str, Any]] = deque()
+        self._queued_bytes = 0
+        self._unchecked_bytes = 0
+        self._closing = False
+        self._drainer: asyncio.Task[None] | None = None
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the reader is over 1 MiB behind."""
+        if self._unchecked_bytes < _CHECK_EVERY_BYTES:
+            return False
+        self._unchecked_bytes = 0
+        return self._queued_bytes + transport_unsent_bytes(self._send) > UNSENT_MAX_BYTES
+
+    def write(self, text: str) -> None:
+        """Write a text frame; after `close` nothing is written any more."""
+        if self._closing:
+            return
+        size = len(text)
+        self._queued_bytes += size
+        self._unchecked_bytes += size
+        self._queue.append({"type": "websocket.send", "text": text})
+        self._wake()
+
+    def close(self, code: CloseCode) -> None:
+        """Close the socket after what was written, or at once where the reader is too slow to get it anyway."""
+        if self._closing:
+            return
+        self._closing = True
+        if code is CloseCode.TOO_SLOW:
+            self._queue.clear()
+        self._queue.append({"type": "websocket.close", "code": int(code)})
+        self._wake()
+
+    def abandon(self) -> None:
+        """The socket is gone."""
+        self._closing = True
+        self._queue.clear()
+        if self._drainer is not None:
+            self._drainer.cancel()
+
+    def _wake(self) -> None:
+        if self._drainer is None:
+            self._drainer = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                message = self._queue.popleft()
+                self._queued_bytes -= len(message.get("text", ""))
+                await self._send(message)
+        except Exception:
+            # The server's way to say that the socket is gone; its disconnect message follows.
+            logger.debug("A frame could not be written", exc_info=True)
+            self._closing = True
+            self._queue.clear()
+        finally:
+            self._drainer = None
+
+
+def transport_unsent_bytes(send: Send) -> int:
+    """Bytes that the server took and the kernel did not: Twisted's buffers behind Daphne's `send`; 0 elsewhere.
+
+    Servers that push back (uvicorn) leave the bytes in our own queue instead.
+    """
+    protocol: Any = next(iter(getattr(send, "args", ())), None)
+    transport: Any = getattr(protocol, "transport", None)
+    # TLS in Daphne itself wraps the TCP transport.
+    transport = getattr(transport, "transport", transport)
+    try:
+        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
+    except AttributeError:
+        return 0

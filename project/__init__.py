@@ -1,0 +1,1 @@
+"""The example site (docs/architecture.md)."""

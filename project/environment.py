@@ -1,0 +1,43 @@
+"""What production refuses to start with (docs/operations.md)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from django.core.exceptions import ImproperlyConfigured
+
+# Prefix of the secrets that the demo falls back to; everybody can read them here.
+DEVELOPMENT_PREFIX: Final = "development-only-"
+SECRET_MIN_BYTES: Final = 32
+
+
+def refuse_unsafe_production(
+    *, debug: bool, secret_key: str, realtime_secrets: Sequence[str], allowed_hosts: Sequence[str]
+) -> None:
+    """
+    Raises:
+        ImproperlyConfigured: a setting that is fine on a laptop and a hole on a server, by name, never by value.
+    """
+    if debug:
+        raise ImproperlyConfigured(
+            "DEBUG is on: production shows no tracebacks. Unset DEBUG, or set DEMO=1 on a laptop"
+        )
+    _refuse_secret("SECRET_KEY", secret_key)
+    if not realtime_secrets:
+        _refuse_secret("REALTIME_SECRET", "")
+    for secret in realtime_secrets:
+        _refuse_secret("REALTIME_SECRET", secret)
+    if secret_key in realtime_secrets:
+        raise ImproperlyConfigured("REALTIME_SECRET equals SECRET_KEY: give socket tokens a key of their own")
+    if not allowed_hosts:
+        raise ImproperlyConfigured("ALLOWED_HOSTS is empty: name the hosts of this site, separated by commas")
+    if "*" in allowed_hosts:
+        raise ImproperlyConfigured("ALLOWED_HOSTS is *: any Host header, and so any origin, would be taken for ours")
+
+
+def _refuse_secret(name: str, value: str) -> None:
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set (on a laptop, DEMO=1 brings one)")
+    if value.startswith(DEVELOPMENT_PREFIX):
+        raise ImproperlyConfigured(f"{name} is the development secret that everybody can read: make a new one")
+    if len(value.encode()) < SECRET_MIN_BYTES:
+        raise ImproperlyConfigured(f"{name} is shorter than {SECRET_MIN_BYTES} bytes")

@@ -1,0 +1,163 @@
+"""All settings of the site, read from the environment (README, "Settings").
+
+DEMO=1 is the laptop: every value has a default. Without it this is production, which refuses what is unsafe.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from environs import Env
+
+from .environment import DEVELOPMENT_PREFIX, refuse_unsafe_production
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+RUN_DIR = BASE_DIR / "run"
+
+env = Env()
+env.read_env(str(BASE_DIR / ".env"), recurse=False)
+
+DEMO: bool = env.bool("DEMO", default=False)
+DEBUG: bool = env.bool("DEBUG", default=False)
+
+_development = DEVELOPMENT_PREFIX + "x" * 48 if DEMO else ""
+SECRET_KEY: str = env.str("SECRET_KEY", default=_development)
+REALTIME_SECRET: list[str] = env.list("REALTIME_SECRET", default=[_development] if DEMO else [])
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEMO else [])
+if not DEMO:
+    refuse_unsafe_production(
+        debug=DEBUG, secret_key=SECRET_KEY, realtime_secrets=REALTIME_SECRET, allowed_hosts=ALLOWED_HOSTS
+    )
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "apps.realtime",
+    "apps.accounts",
+    "apps.demo",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "project.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "apps.realtime.middleware.SeedCookieMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+ASGI_APPLICATION = "project.asgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {
+    "default": dj_database_url.parse(
+        env.str("DATABASE_URL", default=f"sqlite:///{RUN_DIR / 'db.sqlite3'}") if DEMO else env.str("DATABASE_URL"),
+        conn_max_age=60,
+        conn_health_checks=True,
+    )
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Readers do not wait for the writer, and a writer waits for another one instead of failing.
+    DATABASES["default"]["OPTIONS"] = {
+        "init_command": "PRAGMA journal_mode=WAL;",
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 10,
+    }
+    # A connection that outlives its request would be used by another thread.
+    DATABASES["default"]["CONN_MAX_AGE"] = 0
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+# Of the demo users; made up by `manage.py demo_users` where it is empty.
+DEMO_PASSWORD: str = env.str("DEMO_PASSWORD", default="")
+
+LOGIN_URL = "accounts:login"
+LOGIN_REDIRECT_URL = "demo:home"
+LOGOUT_REDIRECT_URL = "accounts:login"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT: str = env.str("STATIC_ROOT", default=str(RUN_DIR / "static"))
+# The wheel carries the client as message_flow/js; here it is found under the same name.
+STATICFILES_DIRS: list[Any] = [("message_flow/js", BASE_DIR / "static/js"), ("css", BASE_DIR / "static/css")]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "project.static.StaticFilesStorage"
+    },
+}
+
+HTTPS: bool = env.bool("HTTPS", default=not DEMO)
+# nginx overwrites the header, so nobody else can have set it.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = HTTPS
+# The load balancer and the supervisor ask over plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+REALTIME_AMQP_URL: str | None = env.str("AMQP_URL", default=None)
+REALTIME_LOCAL_SOCKET: str | None = str(RUN_DIR / "realtime.sock") if DEMO else None
+REALTIME_ALLOWED_ORIGINS: list[str] = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
+REALTIME_TOKEN_LIFE_SECS: float = env.float("REALTIME_TOKEN_LIFE_SECS", default=900)
+REALTIME_HEARTBEAT_SECS: float = env.float("REALTIME_HEARTBEAT_SECS", default=45)
+REALTIME_AUTH_TIMEOUT_SECS: float = env.float("REALTIME_AUTH_TIMEOUT_SECS", default=10)
+REALTIME_AMQP_HEARTBEAT_SECS: int = env.int("REALTIME_AMQP_HEARTBEAT_SECS", default=10)
+REALTIME_QUEUE_STRATEGY: str = env.str("REALTIME_QUEUE_STRATEGY", default="user")
+REALTIME_MAX_SOCKETS_PER_USER: int = env.int("REALTIME_MAX_SOCKETS_PER_USER", default=50)
+REALTIME_MAX_SOCKETS_PER_ADDRESS: int = env.int("REALTIME_MAX_SOCKETS_PER_ADDRESS", default=2_000)
+REALTIME_CONNECTS_PER_ADDRESS_PER_SEC: float = env.float("REALTIME_CONNECTS_PER_ADDRESS_PER_SEC", default=50)
+
+# A frame from a browser holds 16 KiB at most; the stock daphne command knows no such setting, runserver does.
+DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE = DAPHNE_WEBSOCKET_MAX_FRAME_SIZE = 64 * 1024
+
+LOG_LEVEL: str = env.str("LOG_LEVEL", default="INFO")
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "project.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Their reconnects are ours to report, in one line.
+        "pika": {"level": "CRITICAL"},
+        "aiormq": {"level": "CRITICAL"},
+        "aio_pika": {"level": "CRITICAL"},
+        "daphne": {"level": "WARNING" if not DEBUG else "INFO"},
+        "django.server": {"handlers": ["stderr"], "propagate": False},
+    },
+}
