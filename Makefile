@@ -4,7 +4,6 @@ VENV ?= .venv
 export PYTHON VENV
 
 BIN := $(VENV)/bin
-SETTINGS_OF_A_CHECK := DEMO=1 SECRET_KEY=check REALTIME_SECRET=check-check-check-check-check-check DATABASE_URL=sqlite://:memory:
 
 .DEFAULT_GOAL := demo
 .PHONY: demo stack stack-stop check test lock site dev help
@@ -17,14 +16,14 @@ stack: site ## Run it like production: nginx, gunicorn, two Daphne nodes, Rabbit
 	@exec $(BIN)/python -m ops.stack start --port $(or $(PORT),8080)
 
 stack-stop: ## End the stack and every process of it; its data stay in run/
-	@exec $(PYTHON) -m ops.stack stop
+	@exec $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -m ops.stack stop
 
 check: dev ## Format, lint, types, import rules, missing migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(SETTINGS_OF_A_CHECK) $(BIN)/python manage.py makemigrations --check --dry-run
+	DEMO=1 DATABASE_URL=sqlite://:memory: $(BIN)/python manage.py makemigrations --check --dry-run
 
 # Separate pytest processes: Playwright's sync API and asyncio tests cannot share one.
 test: check ## Everything, on real parts; installs what is missing with apt

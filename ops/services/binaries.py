@@ -1,12 +1,11 @@
-"""Where the services' programs are, and which package brings a missing one (docs/stack.md).
+"""Where the programs of the services are (docs/stack.md).
 
 The plain commands of a distribution are no use here: Debian's `rabbitmq-server` changes folder and logs to
-a shared file, `initdb` is not in PATH. As a program it prints the packages that are missing.
+a shared file, `initdb` is not in PATH.
 """
 
 import re
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +37,7 @@ class Program:
         """Where it is; raises `MissingProgramError`."""
         found = self.find()
         if found is None:
-            raise MissingProgramError(
-                f"{self.name} is not installed (Debian and Ubuntu: package {self.package})"
-            )
+            raise MissingProgramError(f"{self.name} is not installed (Debian and Ubuntu: package {self.package})")
         return found
 
 
@@ -60,15 +57,3 @@ INITDB = Program("initdb", "postgresql", _POSTGRES_PLACES)
 PSQL = Program("psql", "postgresql", _POSTGRES_PLACES)
 NGINX = Program("nginx", "nginx")
 CHROMIUM = Program("chromium", "chromium")
-
-STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
-TESTS = (*STACK, CHROMIUM)
-
-
-def missing_packages(programs: tuple[Program, ...]) -> list[str]:
-    """The Debian packages to install so that all `programs` are there."""
-    return sorted({program.package for program in programs if program.find() is None})
-
-
-if __name__ == "__main__":
-    print("\n".join(missing_packages(STACK if sys.argv[1:] == ["stack"] else TESTS)))

@@ -85,9 +85,7 @@ class Postgres:
         if self._server is not None:
             self._server.kill9()
             self._server = None
-            wait_for(
-                lambda: not processes.working_below(self.data, ["postgres"]), 10, "PostgreSQL's children end"
-            )
+            wait_for(lambda: not processes.working_below(self.data, ["postgres"]), 10, "PostgreSQL's children end")
 
     @property
     def log(self) -> Path:
@@ -100,20 +98,8 @@ class Postgres:
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one SQL statement and return its rows, one a line."""
-        return self._run(
-            [
-                PSQL.path(),
-                "-X",
-                "-q",
-                "-t",
-                "-A",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-c",
-                statement,
-                self.url(database),
-            ]
-        )
+        psql = f"{PSQL.path()} -X -q -t -A -v ON_ERROR_STOP=1 -c".split()
+        return self._run([*psql, statement, self.url(database)])
 
     def createdb(self, name: str, template: str = "template1") -> str:
         """Make a database, a copy of `template`, and return its URL."""
@@ -132,24 +118,9 @@ class Postgres:
             password_file.write(self.password)
             password_file.flush()
             users.give_to(_SYSTEM_USER, self.folder)
-            command = [
-                *users.as_user(_SYSTEM_USER, self.data),
-                INITDB.path(),
-                "-D",
-                unfinished,
-                "-U",
-                self.user,
-            ]
-            command += [
-                "-E",
-                "UTF8",
-                "--no-locale",
-                "--auth",
-                "scram-sha-256",
-                "--pwfile",
-                password_file.name,
-            ]
-            self._run(command)
+            options = f"-U {self.user} -E UTF8 --no-locale --auth scram-sha-256 --pwfile"
+            initdb = [str(INITDB.path()), "-D", str(unfinished), *options.split(), password_file.name]
+            self._run([*users.as_user(_SYSTEM_USER, self.data), *initdb])
         unfinished.rename(self.data)
 
     def _drop_stale_lock(self) -> None:
@@ -167,9 +138,9 @@ class Postgres:
         if not held:
             lock.unlink(missing_ok=True)
 
-    def _run(self, command: Sequence[str | Path]) -> str:
+    def _run(self, command: Sequence[str]) -> str:
         done = subprocess.run(  # noqa: S603  # our own command lines
-            [str(word) for word in command],
+            command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

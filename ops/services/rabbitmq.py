@@ -165,9 +165,7 @@ class RabbitMQ:
             check=False,
         )
         if done.returncode != 0:
-            raise RuntimeError(
-                f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}"
-            )
+            raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
     def add_vhost(self, name: str) -> str:

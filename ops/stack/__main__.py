@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from ops.services import MissingProgramError
 from ops.stack import control, layout
@@ -58,8 +59,12 @@ def _message(ports: Ports, state: str) -> str:
         state=state,
         port=ports.http,
         password=layout.read_settings()["DEMO_PASSWORD"],
-        bin=os.path.relpath(f"{sys.prefix}/bin", layout.ROOT),
+        bin=_short(Path(sys.prefix) / "bin"),
     )
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(layout.ROOT) if path.is_relative_to(layout.ROOT) else path
 
 
 def _stop() -> int:

@@ -87,9 +87,7 @@ def wait_ready(ports: Ports) -> None:
     """Wait until /readyz answers 200 through nginx and from each node."""
     _wait(lambda: is_ready(ports.node_1), "the first node is ready", "ws-1")
     _wait(lambda: is_ready(ports.node_2), "the second node is ready", "ws-2")
-    _wait(
-        lambda: is_ready(ports.http), "the web process is ready behind nginx", "web", "nginx", "nginx-error"
-    )
+    _wait(lambda: is_ready(ports.http), "the web process is ready behind nginx", "web", "nginx", "nginx-error")
 
 
 def is_ready(port: int) -> bool:
@@ -128,13 +126,11 @@ def _wait(condition: Callable[[], bool], what: str, *logs: str) -> None:
     try:
         wait_for(condition, _READY_SECS, what, [LOG / f"{name}.log" for name in logs], poll_secs=0.2)
     except DeadlineError as error:
-        raise StackError(
-            f"{error}\nThe stack is left as it is for a look; make stack-stop ends it."
-        ) from error
+        raise StackError(f"{error}\nThe stack is left as it is for a look; make stack-stop ends it.") from error
 
 
 def _manage(command: str, environment: dict[str, str], *arguments: str) -> None:
-    """Run a command of manage.py, its output into log/start.log."""
+    """Run a command of manage.py; what it complains of goes into log/start.log."""
     _run([files.BIN / "python", ROOT / "manage.py", command, *arguments], environment)
 
 
@@ -148,7 +144,7 @@ def _run(command: list[str | Path], environment: dict[str, str]) -> None:
             words,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             check=False,

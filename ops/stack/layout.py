@@ -100,8 +100,6 @@ def settings(ports: Ports, environment: Mapping[str, str]) -> dict[str, str]:
     Secrets and passwords are made once and kept in run/stack.env, which only its owner may read.
     """
     kept = read_settings()
-    demo_password = RUN / "demo-password"
-    made_up = demo_password.read_text().strip() if demo_password.exists() else secrets.token_urlsafe(9)
     values = {
         "DEMO": "1",
         "DEBUG": "0",
@@ -109,7 +107,7 @@ def settings(ports: Ports, environment: Mapping[str, str]) -> dict[str, str]:
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
         "SECRET_KEY": kept.get("SECRET_KEY") or secrets.token_urlsafe(48),
         "REALTIME_SECRET": kept.get("REALTIME_SECRET") or secrets.token_urlsafe(48),
-        "DEMO_PASSWORD": kept.get("DEMO_PASSWORD") or made_up,
+        "DEMO_PASSWORD": kept.get("DEMO_PASSWORD") or _password("demo-password", 9),
         "STATIC_ROOT": str(RUN / "static"),
     }
     values |= {
@@ -161,9 +159,9 @@ def rabbitmq(ports: Ports) -> RabbitMQ:
     )
 
 
-def _password(name: str) -> str:
+def _password(name: str, strength_bytes: int = 18) -> str:
     """A password made at the first start: the server's data keep it, so we do."""
     path = RUN / name
     if not path.exists():
-        write_private(path, secrets.token_urlsafe(18))
-    return path.read_text()
+        write_private(path, secrets.token_urlsafe(strength_bytes) + "\n")
+    return path.read_text().strip()

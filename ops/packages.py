@@ -1,0 +1,22 @@
+"""Names the packages that are missing on this machine (docs/stack.md).
+
+    python3 -m ops.packages stack|test
+
+prints one Debian package a line; ops/install-test-deps installs them.
+"""
+
+import sys
+
+from ops.services.binaries import CHROMIUM, EPMD, INITDB, NGINX, POSTGRES, PSQL, RABBITMQ_SERVER, RABBITMQCTL
+
+_STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
+PROGRAMS = {"stack": _STACK, "test": (*_STACK, CHROMIUM)}
+
+
+def missing(purpose: str) -> list[str]:
+    """The Debian packages to install so that all programs for `purpose` are there."""
+    return sorted({program.package for program in PROGRAMS[purpose] if program.find() is None})
+
+
+if __name__ == "__main__":
+    print("\n".join(missing(sys.argv[1])))
