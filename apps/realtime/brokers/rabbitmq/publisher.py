@@ -48,6 +48,10 @@ _STOP_TIMEOUT_SECS: Final = 0.5
 class RabbitPublisher:
     """The publisher of one process. Its thread starts with the first event, in the process that publishes it."""
 
+    _lock: threading.Lock
+    _buffer: EventBuffer
+    _worker: "_Worker"
+
     def __init__(self, url: str, *, heartbeat_secs: int) -> None:
         self._url = url
         self._parameters = pika.URLParameters(
@@ -97,7 +101,7 @@ class RabbitPublisher:
         # the parent's threads held would stay locked here for ever.
         self._lock = threading.Lock()
         self._buffer = EventBuffer()
-        self._worker: _Worker = _Worker(self._parameters, self._buffer, redacted(self._url))
+        self._worker = _Worker(self._parameters, self._buffer, redacted(self._url))
 
 
 def _reset_if_alive(reference: "weakref.ref[RabbitPublisher]") -> None:
