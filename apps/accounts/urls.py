@@ -1,5 +1,6 @@
-"""Paths and names are Django's own, so that LOGIN_URL and others keep their defaults (docs/demo.md)."""
+"""Sign-in, sign-out, password change and the user's page; paths and names are Django's own (docs/demo.md)."""
 
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from . import views
@@ -7,7 +8,7 @@ from . import views
 app_name = "accounts"
 urlpatterns = [
     path("login/", views.SignIn.as_view(), name="login"),
-    path("logout/", views.SignOut.as_view(), name="logout"),
+    path("logout/", LogoutView.as_view(), name="logout"),
     path("password_change/", views.ChangePassword.as_view(), name="password_change"),
     path("password_change/done/", views.PasswordChanged.as_view(), name="password_change_done"),
     path("profile/", views.Profile.as_view(), name="profile"),

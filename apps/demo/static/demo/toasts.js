@@ -9,7 +9,7 @@ import { element } from "./text.js";
 const SHOWN_MS = 8000;
 
 /** More would cover the page. */
-const TOASTS_MAX = 4;
+const TOASTS_MAX = 3;
 
 const region = document.getElementById("toasts");
 
