@@ -1,11 +1,12 @@
 """A private PostgreSQL server (docs/stack.md)."""
 
+import os
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops import processes
@@ -98,8 +99,9 @@ class Postgres:
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one SQL statement and return its rows, one a line."""
-        psql = f"{PSQL.path()} -X -q -t -A -v ON_ERROR_STOP=1 -c".split()
-        return self._run([*psql, statement, self.url(database)])
+        connection = f"-h {ports.LOOPBACK} -p {self.port} -U {self.user} -d {database}"
+        psql = f"{PSQL.path()} -X -q -t -A -v ON_ERROR_STOP=1 {connection} -c"
+        return self._run([*psql.split(), statement], {**os.environ, "PGPASSWORD": self.password})
 
     def createdb(self, name: str, template: str = "template1") -> str:
         """Make a database, a copy of `template`, and return its URL."""
@@ -138,13 +140,14 @@ class Postgres:
         if not held:
             lock.unlink(missing_ok=True)
 
-    def _run(self, command: Sequence[str]) -> str:
+    def _run(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> str:
         done = subprocess.run(  # noqa: S603  # our own command lines
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_COMMAND_SECS,
+            env=env,
             cwd="/",
             check=False,
         )

@@ -1,0 +1,137 @@
+"""A TCP proxy that breaks connections the ways a network does (docs/stack.md)."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ops.services.ports import LOOPBACK, free_port
+
+_T = TypeVar("_T")
+_CHUNK_BYTES = 65_536
+
+
+class TcpProxy:
+    """Stands before a server on loopback; clients use `port`. Its thread of its own serves sync and async tests.
+
+    It starts passing everything on. Each method changes that and returns when the change is in force.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.port = free_port()
+        self._target_port = target_port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {self.port}", daemon=True)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self.accepted = 0
+        self._thread.start()
+        self.restore()
+
+    def cut(self) -> None:
+        """Reset every connection; new ones are welcome."""
+        self._call(self._abort)
+
+    def refuse(self) -> None:
+        """Reset every connection and refuse new ones, as a host without the server does."""
+        self._wait(self._refuse())
+
+    def black_hole(self) -> None:
+        """Pass nothing on, in either direction, and say nothing of it: a cable pulled out.
+
+        Connections, also new ones, stay open. What is sent meanwhile arrives after `restore`, as
+        TCP's retransmissions would.
+        """
+        self._call(self._flowing.clear)
+
+    def restore(self) -> None:
+        """Pass everything on again, also what a black hole has held."""
+        self._wait(self._restore())
+
+    @property
+    def connections(self) -> int:
+        """How many client connections are open."""
+        return len(self._writers) // 2
+
+    def close(self) -> None:
+        """End it with all connections."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # In the proxy's thread
+
+    async def _restore(self) -> None:
+        self._flowing.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port)
+
+    async def _refuse(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        self._abort()
+        if server is not None:
+            await server.wait_closed()
+
+    async def _end(self) -> None:
+        await self._refuse()
+        self._flowing.set()
+        for pump in list(self._pumps):
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    def _abort(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        try:
+            server_reader, server_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, server_writer}
+        for source, sink in ((reader, server_writer), (server_reader, writer)):
+            pump = self._loop.create_task(self._pump(source, sink))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(_CHUNK_BYTES):
+                await self._flowing.wait()
+                sink.write(data)
+                await sink.drain()
+            # A hole swallows the end of a connection too.
+            await self._flowing.wait()
+            sink.close()
+            await sink.wait_closed()
+        except OSError:
+            sink.transport.abort()
+        finally:
+            self._writers.discard(sink)
+
+    def _call(self, change: Callable[[], None]) -> None:
+        async def run() -> None:
+            change()
+
+        self._wait(run())
+
+    def _wait(self, change: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(change, self._loop).result(timeout=10)

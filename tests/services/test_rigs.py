@@ -1,0 +1,116 @@
+"""The tests' own tools: what they say they do, they do (docs/stack.md)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from ops.services import Postgres, RabbitMQ
+from ops.services.ports import LOOPBACK
+from tests.services.rigs.clients import Tab
+from tests.services.rigs.proxy import TcpProxy
+from tests.services.rigs.site import PASSWORD, Node, Site
+
+DEADLINE_SECS = 5.0
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(100):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+async def echo_port() -> AsyncIterator[int]:
+    """A server that says what it hears."""
+    async with await asyncio.start_server(_echo, LOOPBACK, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+class TestTcpProxy:
+    async def test_passes_on_and_cuts(self, echo_port: int, proxy: Callable[[int], TcpProxy]) -> None:
+        tcp = proxy(echo_port)
+        reader, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        writer.write(b"one")
+        assert await reader.readexactly(3) == b"one"
+
+        await asyncio.to_thread(tcp.cut)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), DEADLINE_SECS)
+        writer.close()
+
+        reader, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        writer.write(b"two")
+        assert await reader.readexactly(3) == b"two"
+        assert tcp.accepted == 2
+        writer.close()
+
+    async def test_refuses_until_restored(self, echo_port: int, proxy: Callable[[int], TcpProxy]) -> None:
+        tcp = proxy(echo_port)
+        await asyncio.to_thread(tcp.refuse)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(LOOPBACK, tcp.port)
+        await asyncio.to_thread(tcp.restore)
+        _, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        writer.close()
+
+    async def test_a_black_hole_is_silent_and_loses_nothing(
+        self, echo_port: int, proxy: Callable[[int], TcpProxy]
+    ) -> None:
+        tcp = proxy(echo_port)
+        reader, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        await asyncio.to_thread(tcp.black_hole)
+        _, late_writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        writer.write(b"into the dark")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.3)
+        await asyncio.to_thread(tcp.restore)
+        assert await asyncio.wait_for(reader.readexactly(13), DEADLINE_SECS) == b"into the dark"
+        writer.close()
+        late_writer.close()
+
+
+def test_postgres_survives_a_crash_and_serves_copies_of_a_database(postgres: Postgres) -> None:
+    postgres.createdb("original")
+    postgres.sql("CREATE TABLE kept (value int); INSERT INTO kept VALUES (42)", "original")
+    postgres.kill9()
+    assert not postgres.is_ready()
+    postgres.start()
+    postgres.wait_ready()
+    postgres.createdb("copied", template="original")
+    assert postgres.sql("SELECT value FROM kept", "copied").strip() == "42"
+    postgres.dropdb("copied")
+    postgres.dropdb("original")
+
+
+def test_rabbitmq_is_back_after_a_crash_and_keeps_its_virtual_hosts(broker: RabbitMQ, vhost: str) -> None:
+    pid = broker.pid
+    broker.kill9()
+    assert not broker.is_ready()
+    broker.start()
+    broker.wait_ready()
+    assert broker.pid != pid
+    assert vhost in broker.ctl("list_vhosts").split()
+
+
+@pytest.mark.parametrize("dialect", ["seed", "v1"])
+async def test_one_event_reaches_the_tabs_of_both_nodes(
+    dialect: str, site: Site, node: Callable[[int], list[Node]]
+) -> None:
+    nodes = node(2)
+    alice = nodes[0].person("alice", PASSWORD)
+    tabs = [
+        await Tab.open(node.websocket, alice.token, dialect="seed" if dialect == "seed" else "v1") for node in nodes
+    ]
+    await asyncio.to_thread(
+        site.manage, "realtime", "publish", "--user", "alice", "--id", "a/RIG", "--data", '{"n": 1}'
+    )
+    for tab in tabs:
+        event = await tab.wait_for_event("a/RIG")
+        assert event["data"] == {"n": 1}
+        await tab.close()
