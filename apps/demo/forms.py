@@ -1,6 +1,6 @@
 """What people may send (docs/demo.md)."""
 
-from typing import Final
+from typing import ClassVar, Final
 
 from django import forms
 
@@ -30,5 +30,5 @@ class CommentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's class t
     class Meta:
         model = Comment
         fields = ("text",)
-        labels = {"text": "Your comment"}
-        widgets = {"text": forms.Textarea(attrs={"rows": 3})}
+        labels: ClassVar = {"text": "Your comment"}
+        widgets: ClassVar = {"text": forms.Textarea(attrs={"rows": 3})}

@@ -1,4 +1,4 @@
-"""Django's signals become events, so that a comment notifies wherever it is saved: page, admin, shell (docs/demo.md)."""
+"""Signals become events: a comment notifies wherever it is saved, be it page, admin or shell (docs/demo.md)."""
 
 from typing import Any
 

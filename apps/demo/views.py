@@ -1,13 +1,13 @@
 """The pages of the example application (docs/demo.md).
 
-A form works twice: with the page's script, which sends it by fetch and gets JSON, and without, by a redirect. The result
-itself always comes over the socket.
+A form works twice: with the page's script, which sends it by fetch and gets JSON, and without, by a redirect. The
+result itself always comes over the socket.
 """
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -111,7 +111,7 @@ def _article(request: HttpRequest, pk: int, form: CommentForm) -> HttpResponse:
     return render(request, "demo/article.html", context)
 
 
-def _articles():
+def _articles() -> QuerySet[Article]:
     return Article.objects.select_related("author").annotate(comment_count=Count("comments"))
 
 
