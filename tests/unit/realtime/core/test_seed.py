@@ -1,0 +1,98 @@
+"""The dialect of the 2016 pattern (docs/protocol.md, section 2, "Kept from the 2016 pattern")."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from apps.realtime.core.codes import HEARTBEAT, CloseCode
+from apps.realtime.core.seed import is_json
+from apps.realtime.core.session import Close, Send
+
+from .driver import HEARTBEAT_SECS, Driven, close_code, texts
+from .machine import SessionMachine
+
+
+@pytest.fixture
+def driven() -> Driven:
+    """A session of a 2016 page."""
+    return Driven("seed")
+
+
+def test_control_frames_are_the_article_s_byte_for_byte(driven: Driven) -> None:
+    assert texts(driven.connect()) == ['{"id": "AUTH REQUEST"}']
+    assert texts(driven.token(accept=False)) == ['{"id": "AUTH FAILED"}', '{"id": "AUTH REQUEST"}']
+    driven.token(accept=True)
+    assert texts(driven.session.opened(driven.clock.now, {})) == ['{"id": "AUTH OK"}']
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", "null", "5", '"text"', '{"id": "AUTH", "data": {"token": "x"}}', '{"id": "SUBSCRIBE"}', "[" * 9_000],
+)
+def test_a_2016_page_sends_tokens_and_nothing_else(driven: Driven, text: str) -> None:
+    driven.connect()
+    assert driven.say(text) == [Close(CloseCode.PROTOCOL_VIOLATION)]
+
+
+def test_json_so_deep_that_python_gives_up_is_json() -> None:
+    assert is_json("[" * 100_000)
+    assert not is_json("a.b.c")
+
+
+@pytest.mark.parametrize(
+    "provoke",
+    [
+        lambda driven: driven.session.binary_received(),
+        lambda driven: driven.say("x" * 20_000),
+        lambda driven: driven.say("{}"),
+        lambda driven: driven.session.reconnect(CloseCode.DRAIN, 5_000, "drain"),
+    ],
+)
+def test_it_is_told_by_the_close_code_alone(driven: Driven, provoke: Any) -> None:
+    # Its page would hand any other frame to the application.
+    driven.sign_in()
+    actions = provoke(driven)
+    assert len(actions) == 1
+    assert close_code(actions) is not None
+
+
+def test_no_verdict_closes_with_4006_and_drain_with_4001(driven: Driven) -> None:
+    driven.connect()
+    driven.say("raw.token")
+    assert driven.session.unavailable(1_000) == [Close(CloseCode.RESYNC)]
+    other = Driven("seed")
+    other.sign_in()
+    assert other.session.reconnect(CloseCode.DRAIN, 0, "drain") == [Close(CloseCode.DRAIN)]
+
+
+def test_it_need_not_echo_the_heartbeat(driven: Driven) -> None:
+    driven.sign_in(life_secs=900)
+    for _ in range(10):
+        assert driven.tick(HEARTBEAT_SECS) == [Send(HEARTBEAT)]
+
+
+def test_a_2016_page_refreshes_as_it_does(driven: Driven) -> None:
+    """It answers with its stale cookie, drops it when refused, fetches a fresh token and goes on."""
+    driven.sign_in(life_secs=900)
+    for second in range(840):
+        actions = driven.tick(1)
+        if any('"AUTH REQUEST"' in text for text in texts(actions)):
+            break
+    assert second == 839
+    assert [json.loads(text)["id"] for text in texts(driven.token(accept=True, life_secs=60))] == [
+        "AUTH FAILED",
+        "AUTH REQUEST",
+    ]
+    assert texts(driven.token(accept=True, life_secs=900)) == ['{"id": "AUTH OK"}']
+
+
+class SeedMachine(SessionMachine):
+    """The seed session under random frames, tokens and timings."""
+
+    dialect = "seed"
+
+
+TestSeedMachine = SeedMachine.TestCase
+TestSeedMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,50 @@
+"""Python, the browser client and the docs name the same codes (docs/protocol.md)."""
+
+import re
+from pathlib import Path
+
+from apps.realtime.core.codes import HEARTBEAT, RESERVED_IDS, SUBPROTOCOL, CloseCode
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = {int(code): (code.name.lower(), "reconnect" if code.reconnect else "stop") for code in CloseCode}
+
+
+def test_the_browser_client_has_the_same_close_codes_and_actions() -> None:
+    rows = re.findall(r'(\d{4}): \{ name: "(\w+)", action: "(\w+)" \}', _javascript())
+    assert {int(code): (name, action) for code, name, action in rows} == OURS
+
+
+def test_the_browser_client_has_the_same_words() -> None:
+    source = _javascript()
+    reserved = re.search(r"RESERVED_IDS = Object\.freeze\(\[(.*?)\]\)", source, re.DOTALL)
+    assert reserved is not None
+    assert set(re.findall(r'"([^"]+)"', reserved[1])) == RESERVED_IDS
+    assert f'SUBPROTOCOL = "{SUBPROTOCOL}"' in source
+    assert f'HEARTBEAT = "{HEARTBEAT}"' in source
+
+
+def test_the_browser_client_has_a_sentence_for_each_code_that_stops() -> None:
+    sentences = re.search(r"STOP_SENTENCES = Object\.freeze\(\{(.*?)\}\)", _javascript(), re.DOTALL)
+    assert sentences is not None
+    assert set(re.findall(r"^  (\w+):", sentences[1], re.MULTILINE)) == {
+        name for name, action in OURS.values() if action == "stop"
+    }
+
+
+def test_the_docs_have_the_same_close_codes_and_actions() -> None:
+    """A table with the rows `| code | name | reconnect or stop | …`."""
+    rows = re.findall(r"^\| *`?(\d{4})`? *\| *`?(\w+)`? *\| *(reconnect|stop)\b", _docs(), re.MULTILINE)
+    assert {int(code): (name, action) for code, name, action in rows} == OURS
+
+
+def test_the_docs_name_every_reserved_id() -> None:
+    text = _docs()
+    assert {word for word in RESERVED_IDS if f"`{word}`" not in text} == set()
+
+
+def _javascript() -> str:
+    return (ROOT / "static/js/codes.js").read_text()
+
+
+def _docs() -> str:
+    return (ROOT / "docs/protocol.md").read_text()
