@@ -47,7 +47,6 @@ def test_a_text_that_is_neither_json_nor_a_heartbeat_is_a_raw_token(driven: Driv
 def test_a_good_token_opens_the_users_streams_and_then_comes_auth_ok(driven: Driven) -> None:
     driven.connect()
     assert driven.token(accept=True) == [Open((MINE, ALL), ())]
-    assert driven.session.state is State.OPENING
     assert driven.session.streams == set()
     assert ids(driven.session.opened(driven.clock.now, {})) == ["AUTH OK"]
     assert driven.session.state is State.OPEN
