@@ -13,7 +13,10 @@ const DATA_MAX_CHARS = 4000;
 
 const rows = document.getElementById("events");
 
-/** @param {{id: string, data: unknown, ts?: number}} event */
+/** The newest row, while it may stand for more events of one task. @type {{task: string, count: number} | null} */
+let progress = null;
+
+/** @param {{id: string, data: any, ts?: number}} event */
 export function logEvent({ id, data, ts }) {
   if (rows === null) {
     return;
@@ -22,18 +25,28 @@ export function logEvent({ id, data, ts }) {
     hint.hidden = true;
   }
   rows.hidden = false;
-  const time = Number.isFinite(ts) ? new Date(ts * 1000) : new Date();
-  rows.prepend(
-    element(
-      "li",
-      {},
-      element("p", { class: "event-head" }, element("bdi", { class: "event-id" }, id), clockTime(time)),
-      element("pre", { dir: "auto" }, pretty(data)),
-    ),
-  );
+  // Ten steps a second would bury everything else: those of one task share a row, which shows the last.
+  const task = id === "task/PROGRESS" ? data?.task : undefined;
+  if (task !== undefined && progress?.task === task) {
+    progress.count += 1;
+    rows.firstElementChild.remove();
+  } else {
+    progress = task === undefined ? null : { task, count: 1 };
+  }
+  rows.prepend(row(id, data, Number.isFinite(ts) ? new Date(ts * 1000) : new Date(), progress?.count ?? 1));
   while (rows.childElementCount > ROWS_MAX) {
     rows.lastElementChild.remove();
   }
+}
+
+function row(id, data, time, count) {
+  const name = element("bdi", { class: "event-id" }, id);
+  const head = element("p", { class: "event-head" }, name);
+  if (count > 1) {
+    head.append(element("span", { class: "event-count" }, `× ${count}`));
+  }
+  head.append(clockTime(time));
+  return element("li", {}, head, element("pre", { dir: "auto" }, pretty(data)));
 }
 
 function pretty(data) {
