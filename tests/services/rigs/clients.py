@@ -215,15 +215,17 @@ class Tab:
 
     async def _read(self) -> None:
         try:
-            async for message in self._socket:
-                text = message if isinstance(message, str) else message.decode()
-                with suppress(ConnectionClosed):
-                    await self._received(text)
-                async with self._news:
-                    self._news.notify_all()
+            with suppress(ConnectionClosed):
+                while True:
+                    message = await self._socket.recv()
+                    await self._received(message if isinstance(message, str) else message.decode())
+                    await self._tell()
         finally:
-            async with self._news:
-                self._news.notify_all()
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
 
     async def _received(self, text: str) -> None:
         self.texts.append(text)

@@ -119,6 +119,8 @@ class Site:
         port = free_port()
         command = [
             str(BIN / "daphne"),
+            "-v",
+            "0",
             "--proxy-headers",
             "-b",
             "127.0.0.1",
