@@ -49,4 +49,4 @@ help: ## This list
 	@echo '  PYTHON=python3 the Python (3.11 or newer) that builds the environment'
 	@echo '  VENV=.venv     the environment'
 	@echo '  AMQP_URL=      for `make`: use this RabbitMQ instead of the in-process broker'
-	@echo 'Every setting of docs/operations.md may stand before the command: REALTIME_TOKEN_LIFE_SECS=60 make stack'
+	@echo 'Every setting of the README may stand before the command: REALTIME_TOKEN_LIFE_SECS=60 make stack'

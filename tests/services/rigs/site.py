@@ -117,19 +117,9 @@ class Site:
     def start_node(self, env: Mapping[str, str] | None = None) -> Node:
         """Start one more node, `env` above the site's; don't wait for it."""
         port = free_port()
-        command = [
-            str(BIN / "daphne"),
-            "-v",
-            "0",
-            "--proxy-headers",
-            "-b",
-            "127.0.0.1",
-            "-p",
-            str(port),
-            "project.asgi:application",
-        ]
+        daphne = f"{BIN}/daphne -v 0 --proxy-headers -b 127.0.0.1 -p {port} project.asgi:application"
         log = self.folder / f"node-{len(self.nodes) + 1}.log"
-        node = Node(Process(command, log, env={**self.env, **(env or {})}, cwd=ROOT), port)
+        node = Node(Process(daphne.split(), log, env={**self.env, **(env or {})}, cwd=ROOT), port)
         self.nodes.append(node)
         return node
 

@@ -1,0 +1,56 @@
+"""ops/nginx/message-flow.conf, rendered as for production, keeps what its comments promise."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ops.render import render
+
+TEMPLATE = Path(__file__).parents[3] / "ops" / "nginx" / "message-flow.conf"
+
+
+@pytest.fixture(scope="module")
+def site() -> str:
+    """The file as production has it."""
+    return render(
+        TEMPLATE,
+        {
+            "LISTEN": "443 ssl",
+            "SERVER_NAME": "example.org",
+            "NODE_1_PORT": 9101,
+            "NODE_2_PORT": 9102,
+            "WEB_SOCKET": "/run/message-flow/web.sock",
+            "STATIC_ROOT": "/var/lib/message-flow/static",
+            "LOG": "/var/log/nginx",
+        },
+    )
+
+
+def test_access_log_has_no_place_for_a_token(site: str) -> None:
+    log_format = re.search(r"log_format message_flow ([^;]+);", site)
+    assert log_format
+    variables = set(re.findall(r"\$\w+", log_format[1]))
+    assert not variables & {"$request", "$request_uri", "$args", "$query_string", "$http_referer", "$http_cookie"}
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Host", "$http_host"),
+        ("X-Forwarded-For", "$remote_addr"),
+        ("X-Forwarded-Port", "$remote_port"),
+        ("X-Forwarded-Proto", "$scheme"),
+        ("X-Forwarded-Host", "''"),
+        ("Forwarded", "''"),
+    ],
+)
+def test_what_a_client_claims_about_itself_is_overwritten(site: str, header: str, value: str) -> None:
+    # In server {}, and inherited: a location with one of its own would lose all of them.
+    assert re.findall(rf"^ *proxy_set_header {header} (.+);$", site, re.MULTILINE) == [value]
+    locations = site[site.index("location") :]
+    assert "proxy_set_header" not in locations
+
+
+def test_metrics_are_not_public(site: str) -> None:
+    assert re.search(r"location = /metrics \{[^}]*return 404;", site)
