@@ -45,4 +45,17 @@ def alice(target: Target, victim: Node) -> Person:
 async def healthy_afterwards(target: Target, victim: Node, alice: Person) -> AsyncIterator[None]:
     """Whatever the test did to the victim: it is ready, and an event reaches an honest tab."""
     yield
-    await target.assert_healthy(victim, target.token(alice), target.user_id("alice"))
+    await target.assert_healthy(victim, target.token(alice))
+
+
+@pytest.fixture(scope="session")
+def hurried(target: Target) -> Node:
+    """A node with little patience and few places, so that limits are reached soon. It lets in any flood."""
+    return target.site.node(
+        {
+            "REALTIME_AUTH_TIMEOUT_SECS": "3",
+            "REALTIME_CONNECTS_PER_ADDRESS_PER_SEC": "1000",
+            "REALTIME_MAX_SOCKETS_PER_ADDRESS": "1200",
+            "REALTIME_MAX_SOCKETS_PER_USER": "3",
+        }
+    )
