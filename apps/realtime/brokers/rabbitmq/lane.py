@@ -46,58 +46,75 @@ class Lane:
         self._on_message = on_message
         self._on_dead = on_dead
         self._channel: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
+        # A channel answers one call at a time. Waiting here instead of inside the call keeps its deadline for the
+        # broker alone: with a thousand streams to open the last ones would time out, and that closes the channel.
+        self._turn = asyncio.Lock()
         self._opened_at = 0.0
         self._backoff = Backoff(longest_secs=30.0)
         # By consumer tag.
         self._queues: dict[str, ConsumedQueue] = {}
 
-    async def declare(self, name: str) -> ConsumedQueue:
-        """Declare an exclusive queue and consume it; bindings follow."""
-        channel = await self._ready()
-        await channel.declare_queue(
-            name, exclusive=True, auto_delete=True, arguments=dict(QUEUE_ARGUMENTS), timeout=RPC_TIMEOUT_SECS
-        )
-        queue = ConsumedQueue(name, channel)
-        # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
-        self._queues[name] = queue
-        underlay = await channel.get_underlay_channel()
-        await underlay.basic_consume(name, self._on_message, no_ack=True, consumer_tag=name, timeout=RPC_TIMEOUT_SECS)
-        return queue
+    async def consume(self, name: str, stream: Stream | None = None) -> ConsumedQueue:
+        """Declare an exclusive queue, bind it to the stream and consume it.
+
+        Three calls and one round trip: the broker works through a channel in order, so its answer to the last one says
+        that the others went well.
+        """
+        async with self._turn:
+            channel = await self._ready()
+            underlay = await channel.get_underlay_channel()
+            await underlay.queue_declare(
+                name, exclusive=True, auto_delete=True, arguments=dict(QUEUE_ARGUMENTS), nowait=True
+            )
+            if stream is not None:
+                await underlay.queue_bind(name, EXCHANGE, stream, nowait=True)
+            queue = ConsumedQueue(name, channel)
+            # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
+            self._queues[name] = queue
+            try:
+                await underlay.basic_consume(
+                    name, self._on_message, no_ack=True, consumer_tag=name, timeout=RPC_TIMEOUT_SECS
+                )
+            except BaseException:
+                self._queues.pop(name, None)
+                raise
+            return queue
 
     async def bind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Let the stream's events into the queue."""
-        underlay = await queue.channel.get_underlay_channel()
-        await underlay.queue_bind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+        async with self._turn:
+            underlay = await queue.channel.get_underlay_channel()
+            await underlay.queue_bind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
 
     async def unbind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Keep the stream's events out again."""
-        underlay = await queue.channel.get_underlay_channel()
-        await underlay.queue_unbind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+        async with self._turn:
+            underlay = await queue.channel.get_underlay_channel()
+            await underlay.queue_unbind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
 
     async def delete(self, queue: ConsumedQueue) -> None:
         """Give the queue back to the broker."""
         queue.alive = False
         self._queues.pop(queue.name, None)
-        underlay = await queue.channel.get_underlay_channel()
-        await underlay.queue_delete(queue.name, timeout=RPC_TIMEOUT_SECS)
+        async with self._turn:
+            underlay = await queue.channel.get_underlay_channel()
+            await underlay.queue_delete(queue.name, nowait=True)
 
     async def _ready(self) -> AbstractChannel:
-        async with self._opening:
-            if self._channel is not None and not self._channel.is_closed:
-                return self._channel
-            loop = asyncio.get_running_loop()
-            if self._channel is not None:
-                if loop.time() - self._opened_at > _STABLE_SECS:
-                    self._backoff.reset()
-                await asyncio.sleep(self._backoff.next_secs())
-            channel = await self._link.channel()
-            self._channel = channel
-            self._opened_at = loop.time()
-            channel.close_callbacks.add(self._channel_closed)
-            underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(self._cancelled)
-            return channel
+        if self._channel is not None and not self._channel.is_closed:
+            return self._channel
+        loop = asyncio.get_running_loop()
+        if self._channel is not None:
+            if loop.time() - self._opened_at > _STABLE_SECS:
+                self._backoff.reset()
+            await asyncio.sleep(self._backoff.next_secs())
+        channel = await self._link.channel()
+        self._channel = channel
+        self._opened_at = loop.time()
+        channel.close_callbacks.add(self._channel_closed)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(self._cancelled)
+        return channel
 
     def _cancelled(self, frame: Any) -> None:
         queue = self._queues.pop(frame.consumer_tag, None)

@@ -13,6 +13,7 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
+from yarl import URL
 
 from .topology import EXCHANGE, EXCHANGE_TYPE, with_query
 
@@ -45,9 +46,14 @@ class Link:
         Raises:
             OSError, TimeoutError, aiormq.exceptions.AMQPError: the broker cannot be had now.
         """
-        connection = await aio_pika.connect(
-            with_query(url, heartbeat=heartbeat_secs, name=name), timeout=CONNECT_TIMEOUT_SECS
-        )
+        # Not aio_pika.connect(): where it fails it leaves an object behind that closes itself when it is collected, in
+        # whatever thread that happens.
+        connection = aio_pika.Connection(URL(with_query(url, heartbeat=heartbeat_secs, name=name)))
+        try:
+            await connection.connect(timeout=CONNECT_TIMEOUT_SECS)
+        except BaseException:
+            await connection.close()
+            raise
         link = cls(connection, heartbeat_secs)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECS):

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import socket
+from contextlib import suppress
 from typing import Any, Final
 
 from aiormq.abc import DeliveredMessage
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 LANES: Final = 8
 # A socket waits this long for its streams before AUTH OK; the streams go on opening behind it.
 OPEN_TIMEOUT_SECS: Final = 5.0
+# Half a minute at the usual heartbeat of 10 s.
+_REBIND_HEARTBEATS: Final = 3
+# A stream that the broker refuses to open, for a missing right for example, is asked for again at this rate at last.
+_REFUSED_RETRY_SECS: Final = 30.0
 # A link that lived this long was fine; the next failure starts with the shortest delay again.
 _STABLE_SECS: Final = 10.0
 
@@ -62,12 +67,12 @@ class _Wiring:
         return self.lanes[hash(stream) % LANES if own_queue else 0]
 
     async def own_queue(self, stream: Stream, lane: Lane) -> ConsumedQueue:
-        return await lane.declare(self._names.next(stream))
+        return await lane.consume(self._names.next(stream), stream)
 
     async def node_queue(self, lane: Lane) -> ConsumedQueue:
         async with self._node_queue_lock:
             if self._node_queue is None or not self._node_queue.alive:
-                self._node_queue = await lane.declare(self._names.next("node"))
+                self._node_queue = await lane.consume(self._names.next("node"))
             return self._node_queue
 
 
@@ -165,6 +170,25 @@ class RabbitListener:
             self._problem = None
             metrics.BROKER_CONNECTED.labels("listener").set(1)
             logger.info("Listening on %s with %d streams", redacted(self._url), len(self._feeds))
+            self._keep(asyncio.create_task(self._keep_bound(self._wiring)))
+
+    async def _keep_bound(self, wiring: _Wiring) -> None:
+        """Bind every stream again and again, evenly spread: a binding that somebody took away is silent otherwise.
+
+        The same goes for an exchange that was deleted and at once declared again by a publisher. A binding that exists
+        costs the broker a look.
+        """
+        while self._wiring is wiring:
+            feeds = list(self._feeds.values())
+            for feed in feeds:
+                await asyncio.sleep(self._heartbeat_secs * _REBIND_HEARTBEATS / len(feeds))
+                queue = feed.queue
+                if self._wiring is not wiring or queue is None or not queue.alive:
+                    continue
+                lane = wiring.lane_of(feed.stream, own_queue=self._has_own_queue(feed.stream))
+                # A lane whose channel fails over this opens another one, and the stream with it.
+                with suppress(Exception):
+                    await lane.bind(queue, feed.stream)
 
     def _report(self, reason: str) -> None:
         if self._problem != reason:
@@ -182,7 +206,8 @@ class RabbitListener:
         return task
 
     async def _settle(self, feed: _Feed) -> None:
-        own_queue = self._per_user_queues and uses_user_queue(feed.stream)
+        own_queue = self._has_own_queue(feed.stream)
+        backoff = Backoff(longest_secs=_REFUSED_RETRY_SECS)
         async with feed.lock:
             while feed.wanted != feed.is_open:
                 wiring = self._wiring
@@ -193,17 +218,22 @@ class RabbitListener:
                     if not feed.wanted:
                         await self._let_go(feed, lane, own_queue=own_queue)
                         continue
-                    queue = await (wiring.own_queue(feed.stream, lane) if own_queue else wiring.node_queue(lane))
-                    await lane.bind(queue, feed.stream)
-                    feed.queue = queue
+                    if own_queue:
+                        feed.queue = await wiring.own_queue(feed.stream, lane)
+                    else:
+                        queue = await wiring.node_queue(lane)
+                        await lane.bind(queue, feed.stream)
+                        feed.queue = queue
                 except Exception as error:
                     if wiring.link.lost.done():
                         return
-                    # The lane limits the rate of the next attempt; the pause serves errors that leave it open.
                     self._log.warning("A stream could not be opened or released: %s", describe(error))
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(backoff.next_secs())
             if not feed.wanted and self._feeds.get(feed.stream) is feed:
                 del self._feeds[feed.stream]
+
+    def _has_own_queue(self, stream: Stream) -> bool:
+        return self._per_user_queues and uses_user_queue(stream)
 
     async def _let_go(self, feed: _Feed, lane: Lane, *, own_queue: bool) -> None:
         queue, feed.queue = feed.queue, None

@@ -41,6 +41,7 @@ CONFIRM_TIMEOUT_SECS: Final = 10.0
 BLOCKED_TIMEOUT_SECS: Final = 60.0
 _CHECK_EVERY_SECS: Final = 1.0
 EXIT_FLUSH_SECS: Final = 2.0
+NOT_CONNECTED: Final = "not connected yet"
 # A polite goodbye; the thread is a daemon and a dead peer must not hold up the exit.
 _STOP_TIMEOUT_SECS: Final = 0.5
 
@@ -50,7 +51,8 @@ class RabbitPublisher:
 
     _lock: threading.Lock
     _buffer: EventBuffer
-    _worker: "_Worker"
+    # None until the first event.
+    _worker: "_Worker | None"
 
     def __init__(self, url: str, *, heartbeat_secs: int) -> None:
         self._url = url
@@ -71,25 +73,20 @@ class RabbitPublisher:
 
     @property
     def problem(self) -> str | None:
-        return self._worker.problem
+        return self._worker.problem if self._worker is not None else NOT_CONNECTED
 
     def start(self) -> None:
-        with self._lock:
-            if not self._worker.is_alive():
-                self._worker = _Worker(self._parameters, self._buffer, redacted(self._url))
-                self._worker.start()
+        self._started()
 
     def publish(self, event: Event) -> None:
         if self._buffer.append(event):
-            if not self._worker.is_alive():
-                self.start()
-            self._worker.wake()
+            (self._worker or self._started()).wake()
 
     def flush(self, timeout_secs: float) -> bool:
         return self._buffer.wait_empty(timeout_secs)
 
     def close(self, timeout_secs: float) -> None:
-        if self._worker.is_alive():
+        if self._worker is not None:
             if not self.flush(timeout_secs):
                 left = self._buffer.abandon()
                 metrics.PUBLISH_DROPPED.labels("exit").inc(left)
@@ -101,7 +98,14 @@ class RabbitPublisher:
         # the parent's threads held would stay locked here for ever.
         self._lock = threading.Lock()
         self._buffer = EventBuffer()
-        self._worker = _Worker(self._parameters, self._buffer, redacted(self._url))
+        self._worker = None
+
+    def _started(self) -> "_Worker":
+        with self._lock:
+            if self._worker is None:
+                self._worker = _Worker(self._parameters, self._buffer, redacted(self._url))
+                self._worker.start()
+            return self._worker
 
 
 def _reset_if_alive(reference: "weakref.ref[RabbitPublisher]") -> None:
@@ -121,7 +125,7 @@ class _Worker(threading.Thread):
 
     def __init__(self, parameters: pika.URLParameters, buffer: EventBuffer, address: str) -> None:
         super().__init__(name="message-flow-publisher", daemon=True)
-        self.problem: str | None = "not connected yet"
+        self.problem: str | None = NOT_CONNECTED
         self._parameters = parameters
         self._buffer = buffer
         self._address = address
@@ -162,6 +166,7 @@ class _Worker(threading.Thread):
                 # A defect in a callback must not silence the process: drop the connection and go on.
                 logger.exception("The publisher's loop failed; reconnecting")
                 self._abort("internal error")
+        self._ioloop.close()
 
     # Connecting ----------------------------------------------------------------------------------
 
@@ -245,10 +250,13 @@ class _Worker(threading.Thread):
             logger.debug("Tearing down the connection failed", exc_info=True)
 
     def _report(self, error: BaseException | str) -> None:
-        if metrics_connected := self.problem is None:
+        if self._stopping:
+            return
+        was_up = self.problem is None
+        if was_up:
             metrics.BROKER_LINKS_LOST.labels("publisher").inc()
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if metrics_connected or self.problem != reason:
+        reason = " ".join((str(error) or repr(error)).split())[:200]
+        if was_up or self.problem != reason:
             logger.warning("Events cannot leave for %s: %s. They wait; trying again", self._address, reason)
         self.problem = reason
         metrics.BROKER_CONNECTED.labels("publisher").set(0)

@@ -26,7 +26,9 @@ class QueueNames:
 
     def next(self, purpose: str) -> str:
         """`purpose` is a stream or the word `node`: it is there for the person who lists the queues."""
-        return f"realtime.{self._node}.{next(self._numbers)}.{purpose}"
+        # pamqp takes neither of the two characters that escaping brings in.
+        shown = purpose.replace("%", "+").replace("~", ":")
+        return f"realtime.{self._node}.{next(self._numbers)}.{shown}"
 
 
 def uses_user_queue(stream: Stream) -> bool:
