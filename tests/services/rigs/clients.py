@@ -43,6 +43,7 @@ class Tab:
         self.events: list[Frame] = []
         self.control: list[Frame] = []
         self.auth_ok: Frame | None = None
+        self._failure: AssertionError | None = None
         self.echoes = True
         self._socket = socket
         self._token = token
@@ -115,7 +116,8 @@ class Tab:
             async with asyncio.timeout(deadline_secs), self._news:
                 while not (result := condition()):
                     if self.closed:
-                        raise AssertionError(f"closed {self.close_code} before {what}; came: {self.texts[-20:]}")
+                        reason = self._failure or f"closed {self.close_code}"
+                        raise AssertionError(f"{reason} before {what}; came: {self.texts[-20:]}")
                     await self._news.wait()
                 return result
         except TimeoutError:
@@ -220,6 +222,10 @@ class Tab:
                     message = await self._socket.recv()
                     await self._received(message if isinstance(message, str) else message.decode())
                     await self._tell()
+        except AssertionError as error:
+            # No token was to be had: the tab is of no use any more, and whoever waits is told why.
+            self._failure = error
+            await self._socket.close()
         finally:
             await self._tell()
 

@@ -1,0 +1,157 @@
+"""Two nodes on one RabbitMQ: everybody gets what is theirs, in order, and nothing else (docs/node.md)."""
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+
+from ops.services import RabbitMQ
+from tests.services.rigs.clients import Tab
+from tests.services.rigs.site import PASSWORD, Node, Site
+
+USERS = 200
+EVENTS = 5_000
+OUTAGES = 3
+OUTAGE_SECS = 10.0
+
+
+@pytest.fixture(params=["user", "node"])
+def strategy(request: pytest.FixtureRequest, site: Site) -> str:
+    """Both queue strategies."""
+    site.env["REALTIME_QUEUE_STRATEGY"] = request.param
+    return str(request.param)
+
+
+# Ends once the broker has confirmed everything; a process that only exits would wait for 2 s at most.
+_FLUSH = """
+from apps.realtime.publishing.process import publishing_process
+assert publishing_process().publisher.flush(60), publishing_process().publisher.problem
+"""
+_MAKE_USERS = """
+import json, time
+from django.contrib.auth import get_user_model
+from apps.realtime.models import SignIn
+from apps.realtime.tokens import issue_token
+users = get_user_model()
+made = users.objects.bulk_create([users(username=f"user{number}", password="!") for number in range(COUNT)])
+tokens = {}
+for user in made:
+    mark = SignIn.touch(None, str(user.pk), user.get_session_auth_hash())
+    tokens[user.pk] = issue_token(user_id=str(user.pk), username=user.username, mark=mark, now=time.time()).text
+print(json.dumps(tokens))
+"""
+
+
+async def publish(site: Site, program: str) -> None:
+    """Run statements that push in a process of their own, as a Celery worker or a shell would."""
+    imports = "from apps.realtime import EVERYONE, Topic, push\n"
+    await asyncio.to_thread(site.manage, "shell", "-v0", "-c", imports + program + _FLUSH)
+
+
+async def test_each_stream_reaches_its_tabs_on_both_nodes(
+    site: Site, strategy: str, node: Callable[[int], list[Node]]
+) -> None:
+    nodes = node(2)
+    alice, bob = nodes[0].person("alice", PASSWORD), nodes[1].person("bob", PASSWORD)
+    alices = [await Tab.open(n.websocket, alice.token, topics=["article-1"]) for n in nodes for _ in range(2)]
+    alices += [await Tab.open(n.websocket, alice.token, dialect="seed") for n in nodes]
+    bobs = [await Tab.open(n.websocket, bob.token) for n in nodes]
+    await publish(
+        site,
+        """
+from django.contrib.auth import get_user_model
+alice = get_user_model().objects.get(username="alice")
+push(alice, "to/ALICE", 1)
+push(Topic("article-1"), "to/TOPIC", 2)
+push(EVERYONE, "to/ALL", 3)
+""",
+    )
+    for tab in [*alices, *bobs]:
+        await tab.wait_for_event("to/ALL")
+    for tab in alices[:4]:
+        await tab.wait_for_events(3)
+        assert sorted(tab.ids) == ["to/ALICE", "to/ALL", "to/TOPIC"]
+    for tab in alices[4:]:
+        await tab.wait_for_events(2)
+        assert sorted(tab.ids) == ["to/ALICE", "to/ALL"]
+    for tab in bobs:
+        assert tab.ids == ["to/ALL"]
+    for tab in [*alices, *bobs]:
+        await tab.close()
+
+
+async def test_two_hundred_users_each_get_their_own_in_order(
+    site: Site, strategy: str, node: Callable[[int], list[Node]]
+) -> None:
+    nodes = node(2)
+    made = await asyncio.to_thread(site.manage, "shell", "-v0", "-c", _MAKE_USERS.replace("COUNT", str(USERS)))
+    tokens: dict[str, str] = json.loads(made)
+
+    # As many at once as browsers of an office that comes back from lunch, not as a test's event loop can bear.
+    at_once = asyncio.Semaphore(20)
+
+    async def open_tabs(token: str) -> list[Tab]:
+        async with at_once:
+            return [await Tab.open(n.websocket, token, deadline_secs=60) for n in nodes]
+
+    opened = await asyncio.gather(*(open_tabs(token) for token in tokens.values()))
+    tabs = dict(zip(tokens, opened, strict=True))
+    await publish(
+        site,
+        f"""
+users = {list(tokens)!r}
+for number in range({EVENTS}):
+    push(users[number % len(users)], "many/EVENT", number)
+""",
+    )
+    each = EVENTS // USERS
+    for position, (user_id, mine) in enumerate(tabs.items()):
+        for tab in mine:
+            events = await tab.wait_for_events(each, deadline_secs=60)
+            assert [event["data"] for event in events] == list(range(position, EVENTS, USERS))
+            assert {event["stream"] for event in events} == {f"user.{user_id}"}
+            assert len(tab.events) == each
+    await asyncio.gather(*(tab.close() for mine in tabs.values() for tab in mine))
+
+
+async def test_three_outages_of_the_broker_close_no_socket_and_slow_no_request(
+    site: Site, broker: RabbitMQ, node: Callable[[int], list[Node]]
+) -> None:
+    nodes = node(2)
+    alice, bob = nodes[0].person("alice", PASSWORD), nodes[0].person("bob", PASSWORD)
+    tabs = [await Tab.open(n.websocket, alice.token) for n in nodes]
+
+    def request_secs() -> float:
+        """The time of a web request that pushes twice: a comment on an article of alice's."""
+        before = time.perf_counter()
+        assert bob.post("/demo/articles/1/comments/", {"text": "still here"}).status == 200
+        return time.perf_counter() - before
+
+    async def several(count: int) -> list[float]:
+        return [await asyncio.to_thread(request_secs) for _ in range(count)]
+
+    await several(2)  # the first one connects
+    for outage in range(OUTAGES):
+        up = await several(15)
+        await asyncio.to_thread(broker.stop)
+        stopped_at = time.monotonic()
+        down = await several(15)
+        while time.monotonic() - stopped_at < OUTAGE_SECS:
+            down += await several(1)
+        # Quartiles, since whatever else the machine does only ever adds time.
+        ratio = statistics.quantiles(down)[0] / statistics.quantiles(up)[0]
+        assert ratio < 1.3, (outage, ratio, up, down)
+
+        heard = [len(tab.events) for tab in tabs]
+        await asyncio.to_thread(broker.start)
+        await asyncio.to_thread(broker.wait_ready)
+        port_open_at = time.monotonic()
+        while any(len(tab.events) == before for tab, before in zip(tabs, heard, strict=True)):
+            await several(1)
+            assert time.monotonic() - port_open_at < 5, f"outage {outage}: {[len(tab.events) for tab in tabs]}"
+        assert not any(tab.closed for tab in tabs)
+    for tab in tabs:
+        await tab.close()

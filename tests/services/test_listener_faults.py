@@ -1,0 +1,226 @@
+"""A node's listener through the faults of its broker: it finds each by itself and delivers again (docs/brokers.md)."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from apps.realtime.brokers.rabbitmq.listener import RabbitListener
+from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
+from apps.realtime.brokers.rabbitmq.topology import EXCHANGE
+from apps.realtime.core.events import EventTemplate
+from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
+from ops.services import RabbitMQ
+from tests.services.rigs.proxy import TcpProxy
+
+# Short, so that silence is noticed within a test's patience: found after one and a half of these.
+HEARTBEAT_SECS = 2
+DEADLINE_SECS = 30.0
+
+ALICE, NEWS = user_stream("alice"), topic_stream("news")
+STREAMS = [ALICE, NEWS, ALL]
+
+
+async def until(condition: Callable[[], Any], what: str, deadline_secs: float = DEADLINE_SECS) -> None:
+    try:
+        async with asyncio.timeout(deadline_secs):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {deadline_secs:g} s: {what}") from None
+
+
+class Rig:
+    """A listener with the three kinds of streams open, and a publisher on the direct way to the broker."""
+
+    def __init__(self, broker: RabbitMQ, vhost: str, listener_url: str, *, per_user_queues: bool) -> None:
+        self.broker = broker
+        self.vhost = vhost
+        self.heard: list[tuple[Stream, int]] = []
+        self.listener = RabbitListener(listener_url, heartbeat_secs=HEARTBEAT_SECS, per_user_queues=per_user_queues)
+        self.publisher = RabbitPublisher(broker.url(vhost), heartbeat_secs=HEARTBEAT_SECS)
+        self._number = 0
+
+    async def start(self) -> None:
+        self.listener.start(lambda event: self.heard.append((event.stream, json.loads(event.frame)["data"])))
+        await until(lambda: self.listener.problem is None, "the listener is connected")
+        await self.open_all()
+
+    async def open_all(self) -> None:
+        await asyncio.gather(*(self.listener.open(stream) for stream in STREAMS))
+
+    async def delivers(self) -> None:
+        """Publish to each stream until each was heard: an ephemeral event may get lost around a fault."""
+        wanted = set(STREAMS)
+        first = self._number
+        try:
+            async with asyncio.timeout(DEADLINE_SECS):
+                while wanted:
+                    for stream in wanted:
+                        self._number += 1
+                        template = EventTemplate("fault/PING", self._number, json.JSONEncoder)
+                        self.publisher.publish(template.for_stream(stream, mid=str(self._number), ts=1.0))
+                    await asyncio.sleep(0.05)
+                    wanted -= {stream for stream, number in self.heard if number > first}
+        except TimeoutError:
+            raise AssertionError(f"no event of {wanted}; listener: {self.listener.problem}") from None
+
+    async def ctl(self, *arguments: str) -> str:
+        return await asyncio.to_thread(self.broker.ctl, *arguments)
+
+    async def queues(self) -> list[str]:
+        return (await self.ctl("list_queues", "--no-table-headers", "--vhost", self.vhost, "name")).split()
+
+    async def connections(self, owner: str) -> list[str]:
+        lines = await self.ctl("list_connections", "--no-table-headers", "pid", "client_properties")
+        return [line.split()[0] for line in lines.splitlines() if owner in line]
+
+
+@pytest.fixture(params=["user", "node"])
+async def rig(
+    request: pytest.FixtureRequest, broker: RabbitMQ, vhost: str, proxy: Callable[[int], TcpProxy]
+) -> AsyncIterator[Rig]:
+    rig = Rig(broker, vhost, broker.url(vhost), per_user_queues=request.param == "user")
+    await rig.start()
+    yield rig
+    await rig.listener.close()
+    await asyncio.to_thread(rig.publisher.close, 1.0)
+
+
+@pytest.fixture
+async def proxied(
+    broker: RabbitMQ, vhost: str, proxy: Callable[[int], TcpProxy]
+) -> AsyncIterator[tuple[Rig, TcpProxy]]:
+    tcp = proxy(broker.port)
+    url = broker.url(vhost).replace(f":{broker.port}/", f":{tcp.port}/")
+    rig = Rig(broker, vhost, url, per_user_queues=True)
+    await rig.start()
+    yield rig, tcp
+    await asyncio.to_thread(tcp.restore)
+    await rig.listener.close()
+    await asyncio.to_thread(rig.publisher.close, 1.0)
+
+
+async def test_broker_killed_and_started_again(rig: Rig) -> None:
+    await rig.delivers()
+    await asyncio.to_thread(rig.broker.kill9)
+    await until(lambda: rig.listener.problem, "the loss is noticed")
+    # A tab that authenticates while the broker is away is not kept waiting: its stream opens with the link.
+    async with asyncio.timeout(1):
+        await rig.listener.open(user_stream("late"))
+    await asyncio.to_thread(rig.broker.start)
+    await asyncio.to_thread(rig.broker.wait_ready)
+    await until(lambda: rig.listener.problem is None, "the listener is back", 5)
+    await rig.delivers()
+
+
+async def test_queue_deleted_under_the_consumer(rig: Rig) -> None:
+    for queue in await rig.queues():
+        await rig.ctl("delete_queue", "--vhost", rig.vhost, queue)
+    await rig.delivers()
+    assert rig.listener.problem is None
+
+
+async def test_exchange_deleted(rig: Rig) -> None:
+    await rig.delivers()
+    script = (
+        f"""rabbit_exchange:delete(rabbit_misc:r(<<"{rig.vhost}">>, exchange, <<"{EXCHANGE}">>), false, <<"t">>)."""
+    )
+    await rig.ctl("eval", script)
+    await rig.delivers()
+
+
+async def test_connection_closed_by_the_operator(rig: Rig) -> None:
+    await rig.ctl("close_all_connections", "--vhost", rig.vhost, "maintenance")
+    await rig.delivers()
+
+
+async def test_a_channel_that_the_broker_closes_takes_nothing_else_down(rig: Rig) -> None:
+    """403 on opening a stream: the others go on, and the stream opens when the right is there."""
+    await rig.delivers()
+    await rig.ctl("set_permissions", "--vhost", rig.vhost, rig.broker.user, "^realtime\\.events$", ".*", ".*")
+    refused = asyncio.create_task(rig.listener.open(user_stream("refused")))
+    await rig.delivers()
+    await rig.ctl("set_permissions", "--vhost", rig.vhost, rig.broker.user, ".*", ".*", ".*")
+    await refused
+    assert rig.listener.problem is None
+    await rig.delivers()
+
+
+async def test_broker_absent_at_the_start(broker: RabbitMQ, vhost: str) -> None:
+    await asyncio.to_thread(broker.stop)
+    rig = Rig(broker, vhost, broker.url(vhost), per_user_queues=True)
+    rig.listener.start(lambda event: rig.heard.append((event.stream, json.loads(event.frame)["data"])))
+    try:
+        await rig.open_all()
+        assert rig.listener.problem
+        await asyncio.to_thread(broker.start)
+        await asyncio.to_thread(broker.wait_ready)
+        await until(lambda: rig.listener.problem is None, "the listener is connected", 5)
+        await rig.delivers()
+    finally:
+        await rig.listener.close()
+        await asyncio.to_thread(rig.publisher.close, 1.0)
+
+
+async def test_half_open_connection_is_found_and_left(proxied: tuple[Rig, TcpProxy]) -> None:
+    """Packets dropped, not reset: aiormq would notice after three heartbeats, the watchdog after one and a half."""
+    rig, tcp = proxied
+    await rig.delivers()
+    files = len(os.listdir("/proc/self/fd"))
+    await asyncio.to_thread(tcp.black_hole)
+    started = asyncio.get_running_loop().time()
+    await until(lambda: rig.listener.problem, "the silence is noticed", 2 * HEARTBEAT_SECS)
+    assert "no answer" in str(rig.listener.problem)
+    assert asyncio.get_running_loop().time() - started > HEARTBEAT_SECS / 2
+    await asyncio.to_thread(tcp.restore)
+    await rig.delivers()
+    # The old connection was let go of, not leaked.
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= files + 1, "the dead connection's file is closed")
+
+
+async def test_frozen_broker(rig: Rig) -> None:
+    await rig.delivers()
+    rig.broker.freeze()
+    await until(lambda: rig.listener.problem, "the silence is noticed", 2 * HEARTBEAT_SECS)
+    rig.broker.thaw()
+    await rig.delivers()
+
+
+async def test_released_streams_leave_nothing_on_the_broker(rig: Rig) -> None:
+    users = [user_stream(str(number)) for number in range(50)]
+    before = len(await rig.queues())
+    await asyncio.gather(*(rig.listener.open(stream) for stream in users))
+    for stream in users:
+        rig.listener.release(stream)
+    for _ in range(100):
+        bindings = await rig.ctl("list_bindings", "--no-table-headers", "--vhost", rig.vhost, "routing_key")
+        if len(await rig.queues()) == before and not any(stream in bindings.split() for stream in users):
+            break
+    else:
+        raise AssertionError(f"left behind: {await rig.queues()} {bindings}")
+
+
+async def test_a_thousand_streams_open_with_the_link(broker: RabbitMQ, vhost: str) -> None:
+    """A rebuild that takes longer than a call's deadline must not eat itself up."""
+    rig = Rig(broker, vhost, broker.url(vhost), per_user_queues=True)
+    await rig.start()
+    try:
+        await asyncio.gather(*(rig.listener.open(user_stream(str(number))) for number in range(1_000)))
+        await rig.ctl("close_all_connections", "--vhost", vhost, "maintenance")
+        await until(lambda: rig.listener.problem, "the loss is noticed")
+        await until(lambda: rig.listener.problem is None, "the listener is back")
+        await rig.delivers()
+
+        async def all_bound() -> bool:
+            return len(await rig.queues()) == 1_002
+
+        async with asyncio.timeout(DEADLINE_SECS):
+            while not await all_bound():
+                pass
+    finally:
+        await rig.listener.close()
+        await asyncio.to_thread(rig.publisher.close, 1.0)
