@@ -45,9 +45,9 @@ class ErrorCode(StrEnum):
     FRAME_TOO_LARGE = "frame_too_large"
     BINARY_FRAME = "binary_frame"
     TOKEN_REFUSED = "token_refused"  # noqa: S105 - a word on the wire, no secret
-    OTHER_USER = "other_user"
     ORIGIN_REFUSED = "origin_refused"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    GOING_DOWN = "going_down"
 
 
 class AuthReason(StrEnum):

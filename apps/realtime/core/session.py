@@ -1,4 +1,4 @@
-"""The life of one browser socket as a state machine without I/O; both dialects share it (docs/socket.md).
+"""The life of one browser socket as a state machine without I/O; both dialects share it (docs/node.md).
 
 Whoever drives it calls a method for each thing that happens, carries out the actions that come back in their order,
 and calls `tick` at `next_deadline`. Nothing here waits, reads a clock or touches a network.

@@ -104,7 +104,7 @@ class RealtimeConsumer(AsyncConsumer):
                 "this page's origin is not this site's and is not in REALTIME_ALLOWED_ORIGINS",
             )
         if self._node.draining:
-            return CloseCode.DRAIN, ErrorCode.TOO_MANY_CONNECTIONS, "this node is going down"
+            return CloseCode.DRAIN, ErrorCode.GOING_DOWN, "this node is going down"
         if address is None:
             return None
         admission = self._node.limits.admit(address, time.monotonic())
