@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from apps.realtime.core.codes import HEARTBEAT, CloseCode
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
+from apps.realtime.core.seed import is_json
 from apps.realtime.core.session import (
     CLIENT_FRAME_MAX_BYTES,
     MAX_AUTH_ATTEMPTS,
@@ -54,19 +55,21 @@ _data = st.fixed_dictionaries(
     },
 )
 _ids = st.sampled_from(["AUTH", "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "AUTH OK", "app/EVENT"])
-client_texts = st.one_of(
-    st.just(HEARTBEAT),
-    st.just("raw.token"),
-    st.fixed_dictionaries({"id": _ids, "data": _data}).map(json.dumps),
-    st.fixed_dictionaries(
-        {"id": st.sampled_from(["SUBSCRIBE", "UNSUBSCRIBE"]), "data": st.fixed_dictionaries({"topic": _topic})}
-    ).map(json.dumps),
-    st.just(json.dumps({"id": "AUTH", "data": {"token": "t", "topics": TOPICS[:3]}})),
-    _json.map(json.dumps),
-    st.text(max_size=20),
-    st.just("x" * (CLIENT_FRAME_MAX_BYTES + 1)),
-    st.just("[" * 5_000),
-)
+_tokens = st.one_of(
+    st.just("raw.token"), st.text(st.characters(exclude_categories=["N", "Z", "C"]), min_size=1, max_size=20)
+).filter(lambda text: not is_json(text))
+# What a client of the dialect may well send, and junk; what ends any session is a rule of its own.
+CLIENT_TEXTS = {
+    "seed": st.just(HEARTBEAT) | _tokens,
+    "v1": st.one_of(
+        st.just(HEARTBEAT),
+        _tokens,
+        st.fixed_dictionaries({"id": _ids, "data": _data}).map(json.dumps),
+        _json.map(json.dumps),
+        st.just("[" * 5_000),
+    ),
+}
+FATAL_TEXTS = {"seed": _json.map(json.dumps), "v1": st.just("x" * (CLIENT_FRAME_MAX_BYTES + 1))}
 
 
 class SessionMachine(RuleBasedStateMachine):
@@ -97,26 +100,44 @@ class SessionMachine(RuleBasedStateMachine):
 
     # What may happen -----------------------------------------------------------------------------
 
+    @precondition(lambda self: self.closed and self.question is None)
+    @rule(jitter_secs=st.floats(0, 8), signs_in=st.booleans())
+    def client_comes_back(self, jitter_secs: float, signs_in: bool) -> None:
+        """Many short lives see more than one that is mostly over."""
+        self.connect(jitter_secs)
+        if signs_in:
+            self.client_signs_in(life_secs=900.0, topics=True, at_once=True)
+
     @precondition(lambda self: self.question is None)
-    @rule(text=client_texts)
-    def client_says(self, text: str) -> None:
-        self.run(self.driven.say(text))
+    @rule(data=st.data())
+    def client_says(self, data: st.DataObject) -> None:
+        self.run(self.driven.say(data.draw(CLIENT_TEXTS[self.dialect], "text")))
+
+    @precondition(lambda self: self.question is None and self.authenticated and not self.closed)
+    @rule(bob=st.booleans(), life_secs=st.floats(1, 900))
+    def client_sends_another_token(self, bob: bool, life_secs: float) -> None:
+        self.run(self.driven.say("raw.token"))
+        if isinstance(self.question, Verify):
+            self.token_is_good(bob=bob, life_secs=life_secs)
+
+    @precondition(lambda self: self.question is None and not self.closed)
+    @rule(times=st.integers(1, 5))
+    def client_insists_on_a_bad_token(self, times: int) -> None:
+        for _ in range(times):
+            self.run(self.driven.say("raw.token"))
+            if isinstance(self.question, Verify):
+                self.token_is_bad()
 
     @precondition(lambda self: self.question is None and not self.authenticated and not self.closed)
-    @rule(raw=st.booleans(), life_secs=st.sampled_from([0.5, 10.0, 100.0, 900.0]), topics=st.booleans())
-    def client_signs_in(self, raw: bool, life_secs: float, topics: bool) -> None:
+    @rule(life_secs=st.sampled_from([0.5, 10.0, 100.0, 900.0]), topics=st.booleans(), at_once=st.booleans())
+    def client_signs_in(self, life_secs: float, topics: bool, at_once: bool) -> None:
         """Random frames alone seldom get so far."""
-        data = {"token": "t", "topics": TOPICS[:3] if topics else []}
-        self.run(self.driven.say("raw.token" if raw else json.dumps({"id": "AUTH", "data": data})))
+        auth = json.dumps({"id": "AUTH", "data": {"token": "t", "topics": TOPICS[:3]}})
+        self.run(self.driven.say(auth if topics and self.dialect == "v1" else "raw.token"))
         if isinstance(self.question, Verify):
             self.token_is_good(bob=False, life_secs=life_secs)
-        if isinstance(self.question, Open):
+        if at_once and isinstance(self.question, Open):
             self.streams_open(denied=set())
-
-    @precondition(lambda self: self.question is None)
-    @rule()
-    def client_sends_binary(self) -> None:
-        self.run(self.session.binary_received())
 
     @precondition(lambda self: isinstance(self.question, Verify))
     @rule(bob=st.integers(0, 9).map(lambda dice: dice == 0), life_secs=st.floats(-5, 900))
@@ -161,7 +182,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.answer(self.session.reconnect(CloseCode.RESYNC, 1_000, "database"))
         assert self.closed
 
-    @rule(secs=st.floats(0, 120), early=st.booleans())
+    @rule(secs=st.floats(0, 1) | st.floats(0, 120), early=st.booleans())
     def time_passes(self, secs: float, early: bool) -> None:
         """The timer fires late by any time, or too early."""
         deadline = self.session.next_deadline
@@ -170,6 +191,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.run(self.session.tick(now))
             assert self.authenticated or self.closed or self.user or now.mono < self.connected_at + AUTH_TIMEOUT_SECS
 
+    @precondition(lambda self: not self.closed)
     @rule(late_secs=st.sampled_from([0.0, 0.001, 1.0]))
     def next_deadline_comes(self, late_secs: float) -> None:
         deadline = self.session.next_deadline
@@ -184,18 +206,25 @@ class SessionMachine(RuleBasedStateMachine):
         if self.session.deliver(one):
             self.written(one.frame)
 
-    @rule(code=st.sampled_from([CloseCode.DRAIN, CloseCode.TOO_SLOW, CloseCode.REVOKED]))
-    def server_ends_it(self, code: CloseCode) -> None:
-        if code is CloseCode.DRAIN:
-            self.run(self.session.reconnect(code, 500, "drain"))
-        else:
-            self.run(self.session.close(code))
-        assert self.closed
-
-    @rule()
-    def client_goes(self) -> None:
-        self.session.disconnected()
-        self.closed = True
+    @precondition(lambda self: not self.closed)
+    @rule(way=st.sampled_from(["drain", "slow", "gone", "binary", "text"]), data=st.data())
+    def it_ends(self, way: str, data: st.DataObject) -> None:
+        """One of three times, so that some lives are long."""
+        if data.draw(st.integers(0, 2), "spared"):
+            return
+        if way == "drain":
+            self.run(self.session.reconnect(CloseCode.DRAIN, 500, "drain"))
+        elif way == "slow":
+            self.run(self.session.close(CloseCode.TOO_SLOW))
+        elif way == "gone":
+            self.session.disconnected()
+            self.closed = True
+        elif self.question is None:
+            if way == "binary":
+                self.run(self.session.binary_received())
+            else:
+                self.run(self.driven.say(data.draw(FATAL_TEXTS[self.dialect], "text")))
+            assert self.closed
 
     # The driver ----------------------------------------------------------------------------------
 

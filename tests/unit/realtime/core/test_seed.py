@@ -88,4 +88,4 @@ class SeedMachine(SessionMachine):
 
 
 TestSeedMachine = SeedMachine.TestCase
-TestSeedMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSeedMachine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
 
 from apps.realtime.core.codes import HEARTBEAT, CloseCode, ErrorCode
 from apps.realtime.core.names import ALL, topic_stream, user_stream
@@ -22,7 +24,7 @@ from apps.realtime.core.session import (
 from apps.realtime.core.v1 import REF_MAX_CHARS, WINDOW_EVENTS, V1Session, error_frame
 
 from .driver import ALICE, AUTH_TIMEOUT_SECS, HEARTBEAT_SECS, MAX_TOPICS, Driven, close_code, event, frames, ids
-from .machine import SessionMachine
+from .machine import TOPICS, SessionMachine
 
 NEW = {"epoch": None, "seq": 0, "state": "new", "replay": 0}
 DENIED = NEW | {"state": "denied"}
@@ -366,6 +368,11 @@ class V1Machine(SessionMachine):
 
     dialect = "v1"
 
+    @precondition(lambda self: self.question is None and self.authenticated and not self.closed)
+    @rule(topic=st.sampled_from(TOPICS), subscribe=st.booleans(), ref=st.none() | st.integers())
+    def client_changes_topics(self, topic: str, subscribe: bool, ref: int | None) -> None:
+        self.run(self.driven.say(ask("SUBSCRIBE" if subscribe else "UNSUBSCRIBE", topic, ref)))
+
 
 TestV1Machine = V1Machine.TestCase
-TestV1Machine.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestV1Machine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
