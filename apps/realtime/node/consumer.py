@@ -90,6 +90,11 @@ class RealtimeConsumer(AsyncConsumer):
             self._perform(self._session.close(CloseCode.TOO_SLOW))
         return True
 
+    def end_if_behind(self) -> None:
+        """Close the socket of a reader that is over 1 MiB behind."""
+        if self._writer.is_behind:
+            self._perform(self._session.close(CloseCode.TOO_SLOW))
+
     def send_away(self, after_ms: int) -> None:
         """The node is going down: ask the client to come back, to another one."""
         self._perform(self._session.reconnect(CloseCode.DRAIN, after_ms, "drain"))

@@ -16,6 +16,9 @@ from .limits import Limits
 
 # protocol.md, section 2: nginx cuts a silent socket at 60 s; 45 s plus up to 8 s stays below it and spreads the load.
 HEARTBEAT_JITTER_SECS: Final = 8.0
+# Daphne answers pings by itself: a peer that pings and never reads is found by looking only. 4 MiB a second were seen
+# to pile up for one.
+SLOW_READERS_EVERY_SECS: Final = 1.0
 
 
 class Node:
@@ -45,6 +48,8 @@ class Node:
         self._listener: Listener = make_listener(conf, exchange)
         self.hub = Hub(self._listener)
         self._listener.start(self.hub.deliver)
+        self._sweep: asyncio.TimerHandle
+        self._end_slow_readers()
 
     @property
     def listener_problem(self) -> str | None:
@@ -67,4 +72,10 @@ class Node:
 
     async def close(self) -> None:
         """Stop listening."""
+        self._sweep.cancel()
         await self._listener.close()
+
+    def _end_slow_readers(self) -> None:
+        for consumer in list(self.consumers):
+            consumer.end_if_behind()
+        self._sweep = asyncio.get_running_loop().call_later(SLOW_READERS_EVERY_SECS, self._end_slow_readers)

@@ -32,9 +32,12 @@ class SocketWriter:
 
     @property
     def too_slow(self) -> bool:
-        """Whether the reader is over 1 MiB behind."""
-        if self._unchecked_bytes < _CHECK_EVERY_BYTES:
-            return False
+        """`is_behind`, for a caller that asks after each frame: it looks every 64 KiB only."""
+        return self._unchecked_bytes >= _CHECK_EVERY_BYTES and self.is_behind
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the reader is over 1 MiB behind, also with what the server wrote by itself: answers to pings."""
         self._unchecked_bytes = 0
         return self._queued_bytes + transport_unsent_bytes(self._send) > UNSENT_MAX_BYTES
 

@@ -50,12 +50,17 @@ async def healthy_afterwards(target: Target, victim: Node, alice: Person) -> Asy
 
 @pytest.fixture(scope="session")
 def hurried(target: Target) -> Node:
-    """A node with little patience and few places, so that limits are reached soon. It lets in any flood."""
+    """A node with little patience that lets any flood in, and few tabs of one user."""
     return target.site.node(
         {
-            "REALTIME_AUTH_TIMEOUT_SECS": "3",
+            "REALTIME_AUTH_TIMEOUT_SECS": "4",
             "REALTIME_CONNECTS_PER_ADDRESS_PER_SEC": "1000",
-            "REALTIME_MAX_SOCKETS_PER_ADDRESS": "1200",
             "REALTIME_MAX_SOCKETS_PER_USER": "3",
         }
     )
+
+
+@pytest.fixture(scope="session")
+def narrow(target: Target) -> Node:
+    """A node with few places: 5 sockets an address, and 1 handshake a second, 10 at once."""
+    return target.site.node({"REALTIME_MAX_SOCKETS_PER_ADDRESS": "5", "REALTIME_CONNECTS_PER_ADDRESS_PER_SEC": "1"})

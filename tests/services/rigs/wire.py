@@ -4,6 +4,7 @@ A library would refuse to send what an attacker sends: two Origin headers, unmas
 """
 
 import asyncio
+import socket
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
@@ -107,9 +108,8 @@ class Wire:
                 if opcode == TEXT:
                     return payload.decode()
 
-    async def ending(self, deadline_secs: float = _DEADLINE_SECS) -> Ending:
-        """Read until the server has ended the socket. A client that ignores the close frame, as this one does, is
-        dropped all the same."""
+    async def ending(self, deadline_secs: float = _DEADLINE_SECS, *, answer: bool = True) -> Ending:
+        """Read until the server has ended the socket; a close frame is answered, as RFC 6455 asks, or ignored."""
         texts: list[str] = []
         code = ABNORMAL
         async with asyncio.timeout(deadline_secs):
@@ -120,7 +120,21 @@ class Wire:
                         texts.append(payload.decode())
                     elif opcode == CLOSE:
                         code = _code(payload)
+                        if answer:
+                            await self.send(frame(payload, CLOSE))
         return Ending(texts, code)
+
+    def stop_reading(self) -> None:
+        """Take nothing any more of what the server sends: it piles up in the kernel, then in the server."""
+        self._writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has dropped the connection, as far as writing shows."""
+        return self._writer.transport.is_closing()
 
     def close(self) -> None:
         """Drop the connection without a word."""
