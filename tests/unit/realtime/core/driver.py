@@ -1,4 +1,4 @@
-"""Drives a session machine by hand, with clocks that only tests move (docs/socket.md)."""
+"""Drives a session machine by hand, with clocks that only tests move (docs/node.md)."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Random lives of a session, driven as node/consumer.py drives it (docs/socket.md).
+"""Random lives of a session, driven as node/consumer.py drives it (docs/node.md).
 
 The model beside the machine knows only what went over the socket and what the driver answered: that is enough to say
 which event frames may be written.

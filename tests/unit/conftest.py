@@ -1,0 +1,110 @@
+"""What the unit tests share: users, signed tokens, a publisher that remembers (docs/architecture.md)."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+
+from apps.realtime.core.events import Event
+from apps.realtime.models import SignIn
+from apps.realtime.publishing.process import PublishingProcess
+from apps.realtime.tokens import issue_token
+from apps.realtime.topics import TopicRegistry, TopicRule, topic
+
+MakeUser = Callable[..., Any]
+MakeToken = Callable[..., str]
+
+
+class RecordingPublisher:
+    """A publisher whose events stay where a test can see them.
+
+    Attributes:
+        events: what was published, oldest first.
+        problem: what the health check is told.
+        flushes: what `flush` answers.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.problem: str | None = None
+        self.flushes = True
+
+    def start(self) -> None:
+        """Nothing to connect."""
+
+    def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+    def flush(self, timeout_secs: float) -> bool:
+        return self.flushes
+
+    def close(self, timeout_secs: float) -> None:
+        """Nothing to disconnect."""
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> PublishingProcess:
+    """A publishing process of this test's own, in the place of the site's."""
+    process = PublishingProcess()
+    monkeypatch.setattr(apps.get_app_config("message_flow"), "publishing", process)
+    return process
+
+
+@pytest.fixture
+def published(process: PublishingProcess) -> RecordingPublisher:
+    """Remembers what is pushed."""
+    publisher = RecordingPublisher()
+    process._publisher = publisher
+    return publisher
+
+
+@topic("news")
+def may_read_news(user: Any) -> bool:
+    """Open to every user."""
+    return True
+
+
+@topic("order-{id}")
+def may_follow_order(user: Any, id: str) -> bool:
+    """Order 1 belongs to everybody, the rule for `boom` is broken."""
+    if id == "boom":
+        raise RuntimeError("this rule is broken")
+    return id == "1"
+
+
+@pytest.fixture
+def topics(monkeypatch: pytest.MonkeyPatch) -> TopicRegistry:
+    """The topics `news` and `order-{id}`, in the place of the site's."""
+    rules: list[TopicRule] = [may_read_news, may_follow_order]
+    registry = TopicRegistry(rules)
+    monkeypatch.setattr(apps.get_app_config("message_flow"), "topics", registry)
+    return registry
+
+
+@pytest.fixture
+def make_user() -> MakeUser:
+    """Saves a user; the test asks for the database."""
+
+    def make(name: str = "alice", **fields: Any) -> Any:
+        return get_user_model().objects.create_user(username=name, password=f"password of {name}", **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_token() -> MakeToken:
+    """Signs a token as `/socket_auth_token` does, with a sign-in behind it."""
+
+    def make(user: Any, *, mark: str | None = None, now: float | None = None) -> str:
+        mark = mark or SignIn.touch(None, str(user.pk), user.get_session_auth_hash())
+        return issue_token(
+            user_id=str(user.pk),
+            username=user.get_username(),
+            mark=mark,
+            now=time.time() if now is None else now,
+        ).text
+
+    return make
