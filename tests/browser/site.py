@@ -1,5 +1,6 @@
 """The running site: `manage.py runserver` on a free port with a database and a broker socket of its own."""
 
+import json
 import os
 import socket
 import subprocess
@@ -68,9 +69,15 @@ class Site:
         """Run Python in `manage.py shell`, where models are imported."""
         return self.manage("shell", "-v0", "-c", "from django.contrib.auth.models import User\n" + code)
 
-    def publish(self, user: str, event_id: str, data: str) -> None:
-        """Publish an event to a user from a process of its own; `data` is JSON."""
-        self.manage("realtime", "publish", "--user", user, "--id", event_id, "--data", data)
+    def push(self, user: str, *events: tuple[str, object]) -> None:
+        """Push events, each an id and data, to a user from a process of its own."""
+        self.shell(
+            "import json\n"
+            "from apps.realtime import push\n"
+            f"user = User.objects.get(username={user!r})\n"
+            f"for event_id, data in json.loads({json.dumps(events)!r}):\n"
+            "    push(user, event_id, data)"
+        )
 
     def sign_in(self, page: Page, user: str) -> None:
         """Sign in by the page and wait until the socket is authenticated."""

@@ -38,12 +38,12 @@ def test_nothing_is_an_event_before_auth_ok(bench: ClientBench) -> None:
     assert bench.events == []
 
 
-@pytest.mark.parametrize("text", ["", "no json", "null", "7", "[]", "{}", '{"id": 7}'])
-def test_junk_is_reported_and_changes_nothing(bench: ClientBench, text: str) -> None:
+def test_junk_is_reported_and_changes_nothing(bench: ClientBench) -> None:
     bench.connect()
     bench.online()
-    with bench.page.expect_event("pageerror"):
-        bench.send_text(text)
+    for text in ("", "no json", "null", "7", "[]", "{}", '{"id": 7}'):
+        with bench.page.expect_event("pageerror"):
+            bench.send_text(text)
     bench.send_text(json.dumps(event()))
     assert (bench.events, bench.states[-1]) == ([event()], "online")
 
@@ -182,6 +182,9 @@ def test_every_64_events_are_acknowledged(bench: ClientBench) -> None:
     assert _acks(bench) == [64, 128, 130]
     bench.wait_ms(20_000)
     assert _acks(bench) == [64, 128, 130]
+    bench.send_text(json.dumps(event()))
+    bench.wait_ms(5000)
+    assert _acks(bench) == [64, 128, 130, 131]
 
 
 def test_a_refresh_does_not_restart_the_count(bench: ClientBench) -> None:

@@ -7,7 +7,7 @@ from .site import Site
 
 def test_the_articles_page_works(site: Site, alice: Page) -> None:
     site.open(alice, "/demo/article-2016/")
-    site.publish("alice", "EXAMPLE ID", '{"n": 1}')
+    site.push("alice", ("EXAMPLE ID", {"n": 1}))
     expect(alice.locator("#messages")).to_contain_text('Example: {"n":1}')
 
 
