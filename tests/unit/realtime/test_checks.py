@@ -1,0 +1,71 @@
+"""`manage.py check` names each line of the adoption that is missing (README)."""
+
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+from pytest_django import Settings
+
+from apps.realtime.asgi import application
+
+# Named by dotted path in the tests below.
+urlpatterns: list[Any] = []
+no_socket = object()
+with_socket = application(object())
+HERE = __name__
+
+
+def found(*, deploy: bool = False) -> dict[str, CheckMessage]:
+    return {
+        str(message.id): message
+        for message in run_checks(include_deployment_checks=deploy)
+        if str(message.id).startswith("message_flow.")
+    }
+
+
+def test_the_site_itself_lacks_nothing() -> None:
+    assert found() == {}
+
+
+def test_a_setting_that_cannot_work_is_named(settings: Settings) -> None:
+    settings.REALTIME_SECRET = "short"
+    settings.ASGI_APPLICATION = f"{HERE}.with_socket"
+    messages = found()
+    assert set(messages) == {"message_flow.E001"}
+    assert "REALTIME_SECRET" in messages["message_flow.E001"].msg
+
+
+def test_urls_that_are_not_included_are_named(settings: Settings) -> None:
+    settings.ROOT_URLCONF = HERE
+    messages = found()
+    assert set(messages) == {"message_flow.E002"}
+    assert 'include("apps.realtime.urls")' in str(messages["message_flow.E002"].hint)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        (None, "message_flow.E003"),
+        ("", "message_flow.E003"),
+        ("nowhere.application", "message_flow.E003"),
+        ("nodots", "message_flow.E003"),
+        (f"{HERE}.missing", "message_flow.E003"),
+        (f"{HERE}.no_socket", "message_flow.E004"),
+    ],
+)
+def test_an_asgi_application_without_the_socket_is_named(settings: Settings, path: str | None, error: str) -> None:
+    settings.ASGI_APPLICATION = path
+    messages = found()
+    assert set(messages) == {error}
+    assert "apps.realtime.asgi.application(get_asgi_application())" in str(messages[error].hint)
+
+
+def test_a_runserver_without_websockets_is_named(settings: Settings) -> None:
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "daphne"]
+    assert set(found()) == {"message_flow.W001"}
+
+
+def test_a_deployment_without_a_broker_is_named(settings: Settings) -> None:
+    assert set(found(deploy=True)) == {"message_flow.W002"}
+    settings.REALTIME_AMQP_URL = "amqps://broker.example/"
+    assert set(found(deploy=True)) == set()
