@@ -1,8 +1,11 @@
 """The HTTP endpoints: tokens, health, metrics (docs/protocol.md, section 4)."""
 
+import logging
 import time
 from http import HTTPStatus
+from typing import Final
 
+from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
@@ -14,23 +17,24 @@ from .conf import realtime_settings
 from .signin import mark_of, requesting_user
 from .tokens import issue_token
 
+logger = logging.getLogger(__name__)
+TEXT: Final = "text/plain; charset=utf-8"
+
 
 @never_cache
 @require_GET
 def socket_auth_token(request: HttpRequest) -> HttpResponse:
-    """A token for the signed-in user: its raw text, or JSON for whoever prefers that; 401 for anybody else."""
+    """A token for the signed-in user: its raw text, or JSON for whoever prefers that; 401 for anybody else.
+
+    503 while the database does not answer: the client keeps what it has and asks again.
+    """
     wants_json = request.get_preferred_type(["text/plain", "application/json"]) == "application/json"
-    user = requesting_user(request)
-    if user is None:
-        response = _answer(wants_json, {"error": "not signed in"}, "not signed in", HTTPStatus.UNAUTHORIZED)
-    else:
-        token = issue_token(
-            user_id=str(user.pk),
-            username=user.get_username(),
-            mark=mark_of(request, user),
-            now=time.time(),
-        )
-        response = _answer(wants_json, {"token": token.text, "expires_at": token.expires_at}, token.text)
+    try:
+        response = _token_answer(request, wants_json)
+    except DatabaseError:
+        logger.warning("No token can be issued: the database does not answer", exc_info=True)
+        response = _error(wants_json, "try again later", HTTPStatus.SERVICE_UNAVAILABLE)
+    patch_vary_headers(response, ["Accept", "Cookie"])
     _allow_origin(request, response)
     return response
 
@@ -64,15 +68,22 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
 
 
-def _answer(
-    wants_json: bool, content: dict[str, object], text: str, status: HTTPStatus = HTTPStatus.OK
-) -> HttpResponse:
+def _token_answer(request: HttpRequest, wants_json: bool) -> HttpResponse:
+    user = requesting_user(request)
+    if user is None:
+        return _error(wants_json, "not signed in", HTTPStatus.UNAUTHORIZED)
+    token = issue_token(
+        user_id=str(user.pk), username=user.get_username(), mark=mark_of(request, user), now=time.time()
+    )
     if wants_json:
-        response: HttpResponse = JsonResponse(content, status=status)
-    else:
-        response = HttpResponse(text, content_type="text/plain; charset=utf-8", status=status)
-    patch_vary_headers(response, ["Accept", "Cookie"])
-    return response
+        return JsonResponse({"token": token.text, "expires_at": token.expires_at})
+    return HttpResponse(token.text, content_type=TEXT)
+
+
+def _error(wants_json: bool, message: str, status: HTTPStatus) -> HttpResponse:
+    if wants_json:
+        return JsonResponse({"error": message}, status=status)
+    return HttpResponse(message, content_type=TEXT, status=status)
 
 
 def _allow_origin(request: HttpRequest, response: HttpResponse) -> None:

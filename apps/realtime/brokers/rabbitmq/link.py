@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from yarl import URL
 
+from .properties import tolerate_unreadable_properties
 from .topology import EXCHANGE, EXCHANGE_TYPE, with_query
 
 CONNECT_TIMEOUT_SECS: Final = 5.0
@@ -46,6 +47,7 @@ class Link:
         Raises:
             OSError, TimeoutError, aiormq.exceptions.AMQPError: the broker cannot be had now.
         """
+        tolerate_unreadable_properties()
         # Not aio_pika.connect(): where it fails it leaves an object behind that closes itself when it is collected, in
         # whatever thread that happens.
         connection = aio_pika.Connection(URL(with_query(url, heartbeat=heartbeat_secs, name=name)))
