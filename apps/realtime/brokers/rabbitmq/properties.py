@@ -14,7 +14,7 @@ _read_all: Final = ContentHeader.unmarshal
 
 def tolerate_unreadable_properties() -> None:
     """Make pamqp keep the properties before the unreadable one and the body; calling it again does nothing."""
-    ContentHeader.unmarshal = _read_what_can_be_read  # type: ignore[method-assign]
+    ContentHeader.unmarshal = _read_what_can_be_read  # type: ignore[assignment, method-assign]
 
 
 def _read_what_can_be_read(header: ContentHeader, data: bytes) -> None:
