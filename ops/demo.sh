@@ -32,7 +32,7 @@ Try, with the page open, from a second shell:
   $python manage.py realtime publish --user alice --id 'EXAMPLE ID' --data '{"n": 1}'
   $python manage.py publish_news --title 'Hello everybody'
   $python manage.py shell -c "from apps.demo.models import *; from django.contrib.auth.models import User
-Comment.objects.create(article=Article.objects.first(), author=User.objects.get(username='bob'), text='From a shell')"
+Comment.objects.create(article=Article.objects.filter(author__username='alice').first(), author=User.objects.get(username='bob'), text='From a shell')"
 
 Ctrl-C ends it. The same product on RabbitMQ, PostgreSQL and nginx: make stack
 TEXT

@@ -158,6 +158,9 @@ LOGGING: dict[str, Any] = {
         "aiormq": {"level": "CRITICAL"},
         "aio_pika": {"level": "CRITICAL"},
         "daphne": {"level": "WARNING" if not DEBUG else "INFO"},
-        "django.server": {"handlers": ["stderr"], "propagate": False},
+        # Without their own handlers, which Django's defaults give them: each line once.
+        "django": {"handlers": []},
+        "django.server": {"handlers": []},
+        "django.channels.server": {"handlers": []},
     },
 }
