@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
+from django.db import InterfaceError, OperationalError
 from django.utils.crypto import constant_time_compare
 
 from ..core.names import Stream, topic_stream
@@ -40,7 +41,11 @@ def identify(token: str, now: float) -> Identity:
 
 
 def allowed_topics(user_id: str, names: Iterable[str], registry: TopicRegistry) -> dict[str, Stream | None]:
-    """The stream of each topic that the user may hear; None for one that is denied, declared or not."""
+    """The stream of each topic that the user may hear; None for one that is denied, declared or not.
+
+    Raises:
+        django.db.Error: no verdict is possible.
+    """
     user = _active_user(user_id)
     return {name: topic_stream(name) if _may_hear(user, name, registry) else None for name in names}
 
@@ -51,6 +56,8 @@ def _may_hear(user: Any, name: str, registry: TopicRegistry) -> bool:
         return False
     try:
         return match.allows(user)
+    except (InterfaceError, OperationalError):
+        raise  # the database is away: no verdict, not "denied" (protocol.md, resume, 7)
     except Exception:
         # The project's rule met a name that it did not expect. Nobody gets in by breaking it.
         logger.exception("The rule of topic pattern %r failed; denied", match.rule.pattern)

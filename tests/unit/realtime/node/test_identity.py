@@ -1,0 +1,161 @@
+"""Who a token speaks for today, and what that user may hear (docs/tokens.md)."""
+
+import logging
+import time
+from typing import Any
+
+import pytest
+from django.db import DataError, InterfaceError, OperationalError
+
+from apps.realtime.core.names import topic_stream
+from apps.realtime.models import SignIn
+from apps.realtime.node.identity import allowed_topics, identify
+from apps.realtime.tokens import TokenRefused, issue_token
+from apps.realtime.topics import TopicRegistry, topic
+from tests.unit.conftest import MakeToken, MakeUser
+
+pytestmark = pytest.mark.django_db
+
+
+def now() -> float:
+    return time.time()
+
+
+def forged(user_id: str, mark: str) -> str:
+    """Signed with our key, as nothing of ours would sign it."""
+    return issue_token(user_id=user_id, username="x", mark=mark, now=now()).text
+
+
+def test_a_good_token_speaks_for_its_user(make_user: MakeUser, make_token: MakeToken) -> None:
+    alice = make_user()
+    who = identify(make_token(alice), now())
+    assert (who.user_id, who.username) == (str(alice.pk), "alice")
+    assert abs(who.expires_at - now() - 900) < 60
+    assert SignIn.objects.get().mark == who.mark
+
+
+def test_a_token_that_fails_by_itself_is_refused() -> None:
+    with pytest.raises(TokenRefused):
+        identify("no_auth_token_user bad_token", now())
+
+
+def test_a_token_of_an_ended_sign_in_is_refused(make_user: MakeUser, make_token: MakeToken) -> None:
+    token = make_token(make_user())
+    SignIn.objects.all().delete()
+    with pytest.raises(TokenRefused, match="sign-in has ended"):
+        identify(token, now())
+
+
+def test_a_token_of_a_deactivated_user_is_refused(make_user: MakeUser, make_token: MakeToken) -> None:
+    alice = make_user()
+    token = make_token(alice)
+    alice.is_active = False
+    alice.save()
+    with pytest.raises(TokenRefused, match="no such active user"):
+        identify(token, now())
+
+
+def test_a_token_of_a_deleted_user_is_refused(make_user: MakeUser, make_token: MakeToken) -> None:
+    alice = make_user()
+    token = make_token(alice)
+    alice.delete()
+    with pytest.raises(TokenRefused, match="no such active user"):
+        identify(token, now())
+
+
+def test_a_token_from_before_a_password_change_is_refused(make_user: MakeUser, make_token: MakeToken) -> None:
+    alice = make_user()
+    token = make_token(alice)
+    alice.set_password("another password")
+    alice.save()
+    with pytest.raises(TokenRefused, match="password was changed"):
+        identify(token, now())
+
+
+@pytest.mark.parametrize("mark", ["x" * 32, "' OR 1=1 --"])
+def test_a_mark_that_nobody_has_is_refused(make_user: MakeUser, make_token: MakeToken, mark: str) -> None:
+    alice = make_user()
+    make_token(alice)
+    with pytest.raises(TokenRefused, match="sign-in has ended"):
+        identify(forged(str(alice.pk), mark), now())
+
+
+def test_a_mark_of_another_user_is_refused(make_user: MakeUser) -> None:
+    alice, bob = make_user("alice"), make_user("bob")
+    mark = SignIn.touch(None, str(alice.pk), alice.get_session_auth_hash())
+    with pytest.raises(TokenRefused, match="sign-in has ended"):
+        identify(forged(str(bob.pk), mark), now())
+
+
+@pytest.mark.parametrize("user_id", ["alice", "#", "1.5", "9" * 100, "١٢"])
+def test_a_sub_that_is_no_key_of_the_user_model_is_refused(user_id: str) -> None:
+    SignIn.touch(None, user_id, "hash")
+    with pytest.raises(TokenRefused, match="no such active user"):
+        identify(forged(user_id, SignIn.objects.get().mark), now())
+
+
+def test_a_good_token_costs_two_queries_and_a_bad_one_none(
+    make_user: MakeUser, make_token: MakeToken, django_assert_num_queries: Any
+) -> None:
+    token = make_token(make_user())
+    with django_assert_num_queries(2):
+        identify(token, now())
+    with django_assert_num_queries(0), pytest.raises(TokenRefused):
+        identify(token[:-4] + "AAAA", now())
+
+
+# Topics ------------------------------------------------------------------------------------------
+
+
+def test_a_topic_s_rule_decides(make_user: MakeUser, topics: TopicRegistry) -> None:
+    alice = make_user()
+    assert allowed_topics(str(alice.pk), ["news", "order-1", "order-2"], topics) == {
+        "news": topic_stream("news"),
+        "order-1": topic_stream("order-1"),
+        "order-2": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["nope", "#", "*", "a.b", "n" * 255, "x" * 300, "news\0", "😀", ""])
+def test_an_undeclared_topic_is_denied_like_a_forbidden_one(
+    make_user: MakeUser, topics: TopicRegistry, name: str
+) -> None:
+    assert allowed_topics(str(make_user().pk), [name], topics) == {name: None}
+
+
+def test_a_rule_that_breaks_lets_nobody_in(
+    make_user: MakeUser, topics: TopicRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert allowed_topics(str(make_user().pk), ["order-boom", "news"], topics) == {
+            "order-boom": None,
+            "news": topic_stream("news"),
+        }
+    assert "order-{id}" in caplog.text
+
+
+def rule_that_raises(error: Exception) -> TopicRegistry:
+    @topic("order-{id}")
+    def may_hear(user: Any, id: str) -> bool:
+        raise error
+
+    return TopicRegistry([may_hear])
+
+
+@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
+def test_a_rule_without_a_database_gives_no_verdict(make_user: MakeUser, kind: type[Exception]) -> None:
+    """Resume, 7: no verdict is possible, so none is given."""
+    with pytest.raises(kind):
+        allowed_topics(str(make_user().pk), ["order-1"], rule_that_raises(kind("server closed the connection")))
+
+
+def test_a_name_that_the_database_cannot_take_is_denied(make_user: MakeUser) -> None:
+    # The database is fine: what it refuses is what the client sent.
+    registry = rule_that_raises(DataError("integer out of range"))
+    assert allowed_topics(str(make_user().pk), ["order-1"], registry) == {"order-1": None}
+
+
+def test_who_was_deactivated_meanwhile_hears_nothing(make_user: MakeUser, topics: TopicRegistry) -> None:
+    alice = make_user(is_active=False)
+    assert allowed_topics(str(alice.pk), ["news"], topics) == {"news": None}
+    assert allowed_topics("no key", ["news"], topics) == {"news": None}
