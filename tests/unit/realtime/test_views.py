@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
@@ -79,6 +80,20 @@ def test_a_token_is_got_and_nothing_else(signed_in: Client, method: str) -> None
 def test_a_token_in_the_url_is_not_looked_at(client: Client, signed_in: Client) -> None:
     token = signed_in.get(TOKEN).content.decode()
     assert Client().get(TOKEN, {"token": token, "auth_token": token}).status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{}, JSON])
+def test_while_the_database_is_away_it_is_503_and_not_401(
+    signed_in: Client, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    def fail(*args: Any) -> str:
+        raise OperationalError("password of user shop at 10.0.0.5")
+
+    monkeypatch.setattr("apps.realtime.views.mark_of", fail)
+    response = signed_in.get(TOKEN, headers=headers)
+    assert response.status_code == 503
+    assert b"10.0.0.5" not in response.content
+    assert "no-store" in response["Cache-Control"]
 
 
 # CORS --------------------------------------------------------------------------------------------
