@@ -7,7 +7,7 @@ from ..core.ratelimit import TokenBucket
 
 # Ten seconds' worth of handshakes at once: an office that comes back after a network outage.
 BURST_SECS = 10
-# Forget addresses that have no socket and used no allowance, once there are this many.
+# Forget addresses that have no socket and used no allowance, once there are this many and twice what was kept before.
 _PRUNE_AT = 10_000
 
 
@@ -29,12 +29,13 @@ class Limits:
         self._users: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
         self._buckets: dict[str, TokenBucket] = {}
+        self._prune_at = _PRUNE_AT
 
     def admit(self, address: str, now: float) -> Admission:
         """A handshake came from this address; a WELCOME is given back by `leave`."""
         bucket = self._buckets.get(address)
         if bucket is None:
-            if len(self._buckets) >= _PRUNE_AT:
+            if len(self._buckets) >= self._prune_at:
                 self._prune(now)
             bucket = self._buckets[address] = TokenBucket(
                 per_sec=self._connects_per_sec, burst=max(1.0, self._connects_per_sec * BURST_SECS), now=now
@@ -67,6 +68,8 @@ class Limits:
             for address, bucket in self._buckets.items()
             if address in self._addresses or not bucket.is_full(now)
         }
+        # Where nothing can be forgotten, looking again for each new address would cost more than it saves.
+        self._prune_at = max(_PRUNE_AT, 2 * len(self._buckets))
 
 
 def _give_back(counts: Counter[str], key: str) -> None:
