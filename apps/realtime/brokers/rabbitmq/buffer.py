@@ -45,6 +45,8 @@ class EventBuffer:
                 self._bytes -= self._events.popleft().size
                 dropped += 1
             self._unlogged_drops += dropped
+        # Nothing is taken while the broker is away, and that is when somebody looks.
+        metrics.PUBLISH_WAITING.set(len(self._events))
         if dropped:
             metrics.PUBLISH_DROPPED.labels("buffer_full").inc(dropped)
         return True
