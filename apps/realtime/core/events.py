@@ -49,7 +49,7 @@ def check_event_id(event_id: object) -> str:
     """Return the id if an application may use it.
 
     Raises:
-        BadEvent: no text, empty, over 255 bytes, not printable, or reserved by the protocol.
+        BadEvent: no text, empty, over 255 bytes, no valid Unicode, or reserved by the protocol.
     """
     if not isinstance(event_id, str) or not event_id:
         raise BadEvent(f"an event id is a text that is not empty, not {event_id!r}")
