@@ -1,10 +1,16 @@
-"""Who may listen to an article (docs/demo.md)."""
+"""Who may listen to what (docs/demo.md)."""
 
 from django.contrib.auth.base_user import AbstractBaseUser
 
 from apps.realtime import topic
 
 from .models import Article
+
+
+@topic("news")
+def may_read_news(user: AbstractBaseUser) -> bool:
+    """Every signed-in user; the home page listens."""
+    return True
 
 
 @topic("article-{id}")

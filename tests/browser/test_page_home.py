@@ -129,3 +129,8 @@ def test_the_event_log_is_bounded(site: Site, alice: Page) -> None:
 def test_news_of_the_timer_reach_the_page(site: Site, alice: Page) -> None:
     assert site.manage("publish_news", "--title", "Hourly news") == "1 item published.\n"
     expect(alice.get_by_role("region", name="Notifications")).to_contain_text("Hourly news")
+
+
+def test_the_home_page_listens_to_the_topic_news(site: Site, alice: Page) -> None:
+    site.manage("realtime", "publish", "--topic", "news", "--id", "TO READERS", "--data", '"of the topic"')
+    expect(alice.locator("#events > li").first).to_contain_text("of the topic")

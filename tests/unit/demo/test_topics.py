@@ -1,11 +1,15 @@
-"""Who may listen to an article."""
+"""Who may listen to what."""
 
 import pytest
 from django.contrib.auth.models import User
 
 from apps.demo.models import Article
-from apps.demo.topics import may_read_article
+from apps.demo.topics import may_read_article, may_read_news
 from apps.realtime.topics import topic_registry
+
+
+def test_every_user_may_read_the_news(ben: User) -> None:
+    assert may_read_news(ben)
 
 
 def test_an_article_that_there_is(article: Article, ben: User) -> None:
