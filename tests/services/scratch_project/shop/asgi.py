@@ -1,0 +1,22 @@
+"""The project's own Channels routes, and the library in front of them (docs/adoption.md)."""
+
+# mypy: ignore-errors
+
+import os
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+django_app = get_asgi_application()
+
+import message_flow.asgi  # noqa: E402 - needs the apps to be loaded
+
+from shop.rooms import Room  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {"http": django_app, "websocket": AuthMiddlewareStack(URLRouter([path("ws/room/", Room.as_asgi())]))}
+)
+application = message_flow.asgi.application(application)

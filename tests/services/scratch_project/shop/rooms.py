@@ -1,0 +1,16 @@
+"""The project's own socket (docs/adoption.md)."""
+
+# mypy: ignore-errors
+
+from channels.generic.websocket import WebsocketConsumer
+
+
+class Room(WebsocketConsumer):
+    """Greets by name and says what it hears."""
+
+    def connect(self):
+        self.accept()
+        self.send(f"hello {self.scope['user'].get_username()}")
+
+    def receive(self, text_data=None, bytes_data=None):
+        self.send(text_data)
