@@ -1,4 +1,4 @@
-"""The wheel, adopted by another project in three lines (docs/adoption.md).
+"""The wheel, adopted by another project in three lines (docs/architecture.md).
 
 `scratch_project` stands for the others' projects: a user model with a UUID for a key and no user name, a sign-in and a
 socket of its own, a second database. Nothing of this repository but the wheel is in reach of it.

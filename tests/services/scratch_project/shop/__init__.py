@@ -1,1 +1,1 @@
-"""A project as others have it, that adopts the wheel under its public name (docs/adoption.md)."""
+"""A project as others have it, that adopts the wheel under its public name (docs/architecture.md)."""

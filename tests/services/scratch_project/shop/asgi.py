@@ -1,4 +1,4 @@
-"""The project's own Channels routes, and the library in front of them (docs/adoption.md)."""
+"""The project's own Channels routes, and the library in front of them (docs/architecture.md)."""
 
 # mypy: ignore-errors
 

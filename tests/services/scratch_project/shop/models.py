@@ -1,4 +1,4 @@
-"""Users with a UUID for a key and an address for a name, and what the second database holds (docs/adoption.md)."""
+"""Users with a UUID for a key and an address for a name, and what the second database holds (docs/architecture.md)."""
 
 # mypy: ignore-errors
 

@@ -1,4 +1,4 @@
-"""The project's own socket (docs/adoption.md)."""
+"""The project's own socket (docs/architecture.md)."""
 
 # mypy: ignore-errors
 

@@ -1,4 +1,4 @@
-"""A custom user model, a second database, settings in a plain file (docs/adoption.md)."""
+"""A custom user model, a second database, settings in a plain file (docs/architecture.md)."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who may follow an order (docs/adoption.md)."""
+"""Who may follow an order (docs/architecture.md)."""
 
 # mypy: ignore-errors
 

@@ -1,4 +1,4 @@
-"""The project's paths, and the library's (docs/adoption.md)."""
+"""The project's paths, and the library's (docs/architecture.md)."""
 
 # mypy: ignore-errors
 

@@ -1,4 +1,4 @@
-"""A sign-in of the project's own, and views that push (docs/adoption.md)."""
+"""A sign-in of the project's own, and views that push (docs/architecture.md)."""
 
 # mypy: ignore-errors
 

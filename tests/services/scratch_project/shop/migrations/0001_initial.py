@@ -1,4 +1,4 @@
-"""The tables of the scratch project (docs/adoption.md)."""
+"""The tables of the scratch project (docs/architecture.md)."""
 
 import uuid
 
