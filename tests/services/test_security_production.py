@@ -1,7 +1,9 @@
 """What production refuses to start with (docs/security.md, docs/operations.md)."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -57,9 +59,18 @@ def check(env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.fixture(scope="module")
+def checks() -> dict[str, subprocess.CompletedProcess[str]]:
+    """Every case, tried side by side: each starts a Python of its own."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(REFUSED, pool.map(check, REFUSED.values()), strict=True))
+
+
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_unsafe_is_refused_by_name_and_no_secret_is_shown(case: str) -> None:
-    done = check(REFUSED[case])
+def test_what_is_unsafe_is_refused_by_name_and_no_secret_is_shown(
+    checks: dict[str, subprocess.CompletedProcess[str]], case: str
+) -> None:
+    done = checks[case]
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert case.split()[0].rstrip(",") in said
