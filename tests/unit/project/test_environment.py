@@ -1,0 +1,44 @@
+"""What production refuses to start with (docs/operations.md)."""
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from project.environment import DEVELOPMENT_PREFIX, refuse_unsafe_production
+
+SAFE: dict[str, Any] = {
+    "debug": False,
+    "secret_key": "d" * 50,
+    "realtime_secrets": ["t" * 32, "o" * 32],
+    "allowed_hosts": ["site.example", ".wide.example"],
+}
+
+
+def test_a_safe_production_starts() -> None:
+    refuse_unsafe_production(**SAFE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"debug": True}, "DEBUG is on"),
+        ({"secret_key": ""}, "SECRET_KEY is not set"),
+        ({"secret_key": "short-secret"}, "SECRET_KEY is shorter than 32 bytes"),
+        ({"secret_key": "d" * 31}, "SECRET_KEY is shorter than 32 bytes"),
+        ({"secret_key": DEVELOPMENT_PREFIX + "x" * 48}, "SECRET_KEY is the development secret"),
+        ({"realtime_secrets": []}, "REALTIME_SECRET is not set"),
+        ({"realtime_secrets": [""]}, "REALTIME_SECRET is not set"),
+        ({"realtime_secrets": ["t" * 32, "short-secret"]}, "REALTIME_SECRET is shorter than 32 bytes"),
+        ({"realtime_secrets": ["t" * 32, DEVELOPMENT_PREFIX + "x" * 48]}, "REALTIME_SECRET is the development secret"),
+        ({"realtime_secrets": ["t" * 32, "d" * 50]}, "REALTIME_SECRET equals SECRET_KEY"),
+        ({"allowed_hosts": []}, "ALLOWED_HOSTS is empty"),
+        ({"allowed_hosts": ["*"]}, r"ALLOWED_HOSTS is \*"),
+        ({"allowed_hosts": ["site.example", "*"]}, r"ALLOWED_HOSTS is \*"),
+    ],
+)
+def test_a_hole_is_refused_by_name_and_never_by_value(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=message) as caught:
+        refuse_unsafe_production(**SAFE | changes)
+    for value in ("short-secret", "ddd", "ttt", "xxx"):
+        assert value not in str(caught.value)

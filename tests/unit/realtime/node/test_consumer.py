@@ -1,0 +1,622 @@
+"""Whole lives of sockets over the in-process broker (docs/protocol.md, section 2; docs/node.md)."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from prometheus_client import REGISTRY
+
+from apps.realtime import EVERYONE, Topic, push
+from apps.realtime.core.session import Instant
+from apps.realtime.models import SignIn
+from apps.realtime.node import consumer as module
+from apps.realtime.node import identity
+from apps.realtime.node.node import Node
+from tests.unit.conftest import MakeToken, MakeUser
+
+from .conftest import MakeNode, OpenSocket
+
+# Sockets ask the database in another thread: it has to see what the test saved.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_waiting")]
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse seed clients as slowly as tests can bear."""
+    monkeypatch.setattr(module, "SEED_REFUSAL_SECS", 0.01)
+
+
+@pytest.fixture
+def alice(make_user: MakeUser) -> Any:
+    """A user."""
+    return make_user("alice")
+
+
+@pytest.fixture
+def mark(alice: Any) -> str:
+    """Alice's sign-in; made here because a test that runs in the event loop must not use the database."""
+    return SignIn.touch(None, str(alice.pk), alice.get_session_auth_hash())
+
+
+@pytest.fixture
+def token(alice: Any, mark: str, make_token: MakeToken) -> str:
+    """Alice's token."""
+    return make_token(alice, mark=mark)
+
+
+@pytest.fixture
+def bobs_token(make_user: MakeUser, make_token: MakeToken) -> str:
+    """Another user's token."""
+    return make_token(make_user("bob"))
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def code_of(text: str) -> str:
+    """The code of an ERROR."""
+    frame = json.loads(text)
+    assert frame["id"] == "ERROR"
+    return str(frame["data"]["code"])
+
+
+def subscribe(topic: str, ref: str = "r", *, frame_id: str = "SUBSCRIBE") -> dict[str, Any]:
+    return {"id": frame_id, "data": {"topic": topic, "ref": ref}}
+
+
+# The handshake -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [([], None), (["realtime.v1"], "realtime.v1"), (["x", "realtime.v1"], "realtime.v1"), (["realtime.v2"], None)],
+)
+async def test_the_subprotocol_is_echoed_if_it_is_ours(
+    open_socket: OpenSocket, offered: list[str], chosen: str | None
+) -> None:
+    """RFC 6455, 4.2.2: the server names the one that it uses, or none."""
+    socket = open_socket(subprotocols=offered)
+    frame = await socket.frame()
+    assert frame["id"] == "AUTH REQUEST"
+    assert ("data" in frame) is (chosen is not None)
+    assert socket.accepted == {"type": "websocket.accept", "subprotocol": chosen}
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", None, "null", "http://testserver.evil", "https://testserver"]
+)
+async def test_a_foreign_origin_is_accepted_told_and_closed_4505(open_socket: OpenSocket, origin: str | None) -> None:
+    texts, code = await open_socket(origin=origin).closed()
+    assert [code_of(text) for text in texts] == ["origin_refused"]
+    assert code == 4505
+    assert await open_socket(origin=origin, v1=False).closed() == ([], 4505)
+
+
+async def test_a_foreign_origin_costs_the_honest_nothing(open_socket: OpenSocket, make_node: MakeNode) -> None:
+    node = make_node(connects_per_address_per_sec=0.1)
+    for _ in range(3):
+        assert (await open_socket(node, origin="null").closed())[1] == 4505
+    assert (await open_socket(node).frame())["id"] == "AUTH REQUEST"
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "error"),
+    [
+        ({"connects_per_address_per_sec": 0.1}, 4008, "rate_limited"),
+        ({"max_sockets_per_address": 1}, 4504, "too_many_connections"),
+    ],
+)
+async def test_an_address_has_its_limits(
+    open_socket: OpenSocket, make_node: MakeNode, limit: dict[str, Any], code: int, error: str
+) -> None:
+    node = make_node(**limit)
+    await open_socket(node).frame()
+    texts, closed = await open_socket(node).closed()
+    assert ([code_of(text) for text in texts], closed) == ([error], code)
+    assert await open_socket(node, v1=False).closed() == ([], code)
+    assert (await open_socket(node, address="192.0.2.2").frame())["id"] == "AUTH REQUEST"
+
+
+async def test_a_socket_that_ends_makes_room_for_another(open_socket: OpenSocket, make_node: MakeNode) -> None:
+    node = make_node(max_sockets_per_address=1)
+    for _ in range(3):
+        socket = open_socket(node)
+        await socket.frame()
+        await socket.leave()
+
+
+async def test_without_an_address_there_is_no_limit_by_address(open_socket: OpenSocket, make_node: MakeNode) -> None:
+    node = make_node(max_sockets_per_address=1)
+    for _ in range(3):
+        await open_socket(node, address=None).frame()
+
+
+async def test_unauthenticated_sockets_count_for_their_address(open_socket: OpenSocket, make_node: MakeNode) -> None:
+    node = make_node(max_sockets_per_address=20)
+    for _ in range(20):
+        await open_socket(node).frame()
+    assert (await open_socket(node).closed())[1] == 4504
+
+
+# Authentication ----------------------------------------------------------------------------------
+
+
+async def test_the_article_s_conversation(open_socket: OpenSocket, alice: Any, token: str) -> None:
+    socket = open_socket(v1=False)
+    assert await socket.text() == '{"id": "AUTH REQUEST"}'
+    socket.say("no_auth_token_user bad_token")
+    assert await socket.ids(2) == ["AUTH FAILED", "AUTH REQUEST"]
+    socket.say(token)
+    assert await socket.text() == '{"id": "AUTH OK"}'
+    push(alice, "EXAMPLE ID", {"n": 1})
+    frame = await socket.frame()
+    assert (frame["id"], frame["data"]) == ("EXAMPLE ID", {"n": 1})
+
+
+async def test_v1_in_one_round_trip(open_socket: OpenSocket, alice: Any, token: str) -> None:
+    socket = open_socket()
+    ok = await socket.authenticate(token, ["news", "order-1", "order-2", "nope"])
+    assert ok["data"]["user"] == str(alice.pk)
+    assert abs(ok["data"]["exp"] - time.time() - 900) < 60
+    states = {name: stream["state"] for name, stream in ok["data"]["streams"].items()}
+    assert states == {
+        f"user.{alice.pk}": "new",
+        "all": "new",
+        "topic.news": "new",
+        "topic.order-1": "new",
+        "topic.order-2": "denied",
+        "topic.nope": "denied",
+    }
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_three_bad_tokens_end_it_with_4501(open_socket: OpenSocket, v1: bool) -> None:
+    socket = open_socket(v1=v1)
+    await socket.frame()
+    for _ in range(3):
+        socket.say("bad.token")
+    texts, code = await socket.closed()
+    assert [json.loads(text)["id"] for text in texts] == [
+        "AUTH FAILED",
+        "AUTH REQUEST",
+        "AUTH FAILED",
+        "AUTH REQUEST",
+        "AUTH FAILED",
+    ]
+    assert code == 4501
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_who_never_authenticates_is_closed_4003(open_socket: OpenSocket, make_node: MakeNode, v1: bool) -> None:
+    socket = open_socket(make_node(auth_timeout_secs=0.05), v1=v1)
+    await socket.frame()
+    assert await socket.closed() == ([], 4003)
+
+
+async def test_every_refusal_looks_the_same(
+    open_socket: OpenSocket, alice: Any, mark: str, make_token: MakeToken
+) -> None:
+    expired = make_token(alice, mark=mark, now=time.time() - 10_000)
+    ended = make_token(alice, mark="0" * 32)
+    answers = []
+    for bad in ("junk", expired, ended):
+        socket = open_socket()
+        await socket.frame()
+        socket.say(bad)
+        answers.append(await socket.frame())
+    assert answers == [{"id": "AUTH FAILED", "data": {"code": "token_refused", "final": False}}] * 3
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_a_token_of_another_user_closes_an_open_socket(
+    open_socket: OpenSocket, token: str, bobs_token: str, v1: bool
+) -> None:
+    socket = open_socket(v1=v1)
+    await socket.authenticate(token)
+    socket.say(bobs_token)
+    assert await socket.closed() == ([], 4503)
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_a_token_about_to_expire_is_asked_for_and_a_newer_one_keeps_the_socket(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, mark: str, make_token: MakeToken, token: str, v1: bool
+) -> None:
+    node = make_node()
+    socket = open_socket(node, v1=v1)
+    await socket.authenticate(token)
+    [consumer] = node.consumers
+    # The clock of this session alone goes on by 14 minutes.
+    consumer._perform(consumer._session.tick(Instant(asyncio.get_running_loop().time() + 841, time.time() + 841)))
+    assert (await socket.frame())["id"] == "AUTH REQUEST"
+    assert await socket.text() == "<3"
+    socket.say(token)
+    assert await socket.ids(2) == ["AUTH FAILED", "AUTH REQUEST"]
+    socket.say(make_token(alice, mark=mark, now=time.time() + 5))
+    assert (await socket.frame())["id"] == "AUTH OK"
+    push(alice, "x")
+    assert (await socket.frame())["id"] == "x"
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_an_expired_token_ends_the_socket(
+    open_socket: OpenSocket, alice: Any, mark: str, make_token: MakeToken, v1: bool
+) -> None:
+    socket = open_socket(v1=v1)
+    await socket.authenticate(make_token(alice, mark=mark, now=time.time() - 899.5))
+    texts, code = await socket.closed()
+    assert [json.loads(text)["id"] for text in texts] == ["AUTH REQUEST"]
+    assert code == 4003
+
+
+async def test_a_user_has_a_bounded_number_of_tabs(open_socket: OpenSocket, make_node: MakeNode, token: str) -> None:
+    node = make_node(max_sockets_per_user=2)
+    tabs = [open_socket(node), open_socket(node)]
+    for tab in tabs:
+        await tab.authenticate(token)
+    for v1 in (True, False):
+        socket = open_socket(node, v1=v1)
+        await socket.frame()
+        socket.say(token)
+        texts, code = await socket.closed()
+        assert [code_of(text) for text in texts] == (["too_many_connections"] if v1 else [])
+        assert code == 4504
+    await tabs[0].leave()
+    await open_socket(node).authenticate(token)
+    # A refresh takes no second place.
+    tabs[1].say(token)
+    assert (await tabs[1].frame())["id"] == "AUTH OK"
+
+
+# No verdict --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question to the database fails."""
+
+    def fail(*args: Any) -> Any:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(identity, "identify", fail)
+    monkeypatch.setattr(identity, "allowed_topics", fail)
+
+
+async def check_sent_away(socket: Any, *, v1: bool) -> None:
+    texts, code = await socket.closed()
+    assert code == 4006
+    frames = [json.loads(text) for text in texts]
+    if v1:
+        [frame] = frames
+        assert frame["id"] == "RECONNECT"
+        assert frame["data"]["reason"] == "database"
+        assert 1_000 <= frame["data"]["after_ms"] <= 10_000
+    else:
+        assert frames == []
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_with_the_database_away_there_is_no_verdict_on_a_token(
+    open_socket: OpenSocket, token: str, database_is_away: None, v1: bool
+) -> None:
+    socket = open_socket(v1=v1)
+    await socket.frame()
+    socket.say(token)
+    await check_sent_away(socket, v1=v1)
+
+
+async def test_with_the_database_away_there_is_no_verdict_on_topics(
+    open_socket: OpenSocket, token: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    good = identity.identify
+    before, after = open_socket(), open_socket()
+    await before.authenticate(token)
+    request.getfixturevalue("database_is_away")
+    before.say(subscribe("news"))
+    await check_sent_away(before, v1=True)
+    monkeypatch.setattr(identity, "identify", good)
+    await after.frame()
+    after.say({"id": "AUTH", "data": {"token": token, "topics": ["news"]}})
+    await check_sent_away(after, v1=True)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A database that does not answer before the event is set."""
+    release = threading.Event()
+
+    def hang(*args: Any) -> Any:
+        release.wait(30)
+        raise OperationalError("too late")
+
+    monkeypatch.setattr(identity, "identify", hang)
+    yield release
+    release.set()
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_a_database_that_hangs_is_as_good_as_away(
+    open_socket: OpenSocket, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event, v1: bool
+) -> None:
+    monkeypatch.setattr(module, "VERIFY_TIMEOUT_SECS", 0.05)
+    socket = open_socket(v1=v1)
+    await socket.frame()
+    socket.say("some.token")
+    await check_sent_away(socket, v1=v1)
+    hanging.set()
+
+
+async def test_the_deadline_holds_while_a_token_is_verified(
+    open_socket: OpenSocket, make_node: MakeNode, hanging: threading.Event
+) -> None:
+    socket = open_socket(make_node(auth_timeout_secs=0.1))
+    await socket.frame()
+    socket.say("some.token")
+    assert await socket.ended() == 4003
+    hanging.set()
+    assert await socket.closed() == ([], 4003)
+
+
+async def test_a_socket_that_ends_while_its_streams_open_leaves_nothing_behind(
+    open_socket: OpenSocket, make_node: MakeNode, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node()
+    opening, may_open = asyncio.Event(), asyncio.Event()
+
+    async def open_slowly(stream: Any) -> None:
+        opening.set()
+        await may_open.wait()
+
+    monkeypatch.setattr(node._listener, "open", open_slowly)
+    socket = open_socket(node)
+    await socket.frame()
+    socket.say(token)
+    await opening.wait()
+    [consumer] = node.consumers
+    consumer.send_away(5)
+    may_open.set()
+    texts, code = await socket.closed()
+    assert [json.loads(text)["id"] for text in texts] == ["RECONNECT"]
+    assert code == 4001
+    assert_empty(node)
+
+
+# Events ------------------------------------------------------------------------------------------
+
+
+async def test_an_event_reaches_every_tab_of_its_user_and_no_other(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, bobs_token: str
+) -> None:
+    node = make_node()
+    tabs = [open_socket(node), open_socket(node, v1=False)]
+    bob = open_socket(node)
+    for tab in tabs:
+        await tab.authenticate(token)
+    await bob.authenticate(bobs_token)
+    push(alice, "for alice", {"text": "é\u2028"})
+    push(EVERYONE, "for everybody")
+    first, second = [await tab.text() for tab in tabs]
+    # Byte for byte the same, in both dialects.
+    assert first == second
+    assert json.loads(first)["data"] == {"text": "é\u2028"}
+    assert [(await tab.frame())["id"] for tab in (*tabs, bob)] == ["for everybody"] * 3
+
+
+async def test_events_come_in_order(open_socket: OpenSocket, alice: Any, token: str) -> None:
+    socket = open_socket()
+    await socket.authenticate(token)
+    for number in range(200):
+        push(alice, "n", number)
+    assert [(await socket.frame())["data"] for _ in range(200)] == list(range(200))
+
+
+async def test_no_event_before_auth_ok(open_socket: OpenSocket, alice: Any, token: str) -> None:
+    socket = open_socket()
+    await socket.frame()
+    push(EVERYONE, "too early")
+    push(alice, "too early")
+    socket.say(token)
+    assert (await socket.frame())["id"] == "AUTH OK"
+    push(alice, "in time")
+    assert (await socket.frame())["id"] == "in time"
+
+
+async def test_topics_are_heard_from_subscribed_to_unsubscribed(open_socket: OpenSocket, token: str) -> None:
+    socket = open_socket()
+    await socket.authenticate(token)
+    push(Topic("news"), "before")
+    socket.say(subscribe("news", "r1"))
+    told = await socket.frame()
+    assert told["id"] == "SUBSCRIBED"
+    assert told["data"] == {
+        "topic": "news",
+        "ref": "r1",
+        "stream": "topic.news",
+        "epoch": None,
+        "seq": 0,
+        "state": "new",
+        "replay": 0,
+    }
+    push(Topic("news"), "meanwhile")
+    assert (await socket.frame())["id"] == "meanwhile"
+    socket.say(subscribe("news", "r2", frame_id="UNSUBSCRIBE"))
+    assert await socket.frame() == {"id": "UNSUBSCRIBED", "data": {"topic": "news", "ref": "r2"}}
+    push(Topic("news"), "after")
+    push(EVERYONE, "last")
+    assert (await socket.frame())["id"] == "last"
+
+
+async def test_a_forbidden_and_an_unknown_topic_look_the_same(open_socket: OpenSocket, token: str, alice: Any) -> None:
+    socket = open_socket()
+    await socket.authenticate(token)
+    answers = []
+    for name in ("order-2", "order-boom", "unknown", "#", "*", "a.b", "news\0", "😀"):
+        socket.say(subscribe(name))
+        told = await socket.frame()
+        assert told["data"].pop("topic") == name
+        assert told["data"].pop("stream").count(".") == 1
+        answers.append(told)
+    assert all(answer == answers[0] for answer in answers)
+    assert answers[0]["data"]["state"] == "denied"
+    push(Topic("order-2"), "secret")
+    push(alice, "mine")
+    assert (await socket.frame())["id"] == "mine"
+
+
+# Frames that are refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("v1", [True, False])
+@pytest.mark.parametrize("signed_in", [True, False])
+async def test_a_binary_frame_ends_it_with_4502(open_socket: OpenSocket, token: str, v1: bool, signed_in: bool) -> None:
+    socket = open_socket(v1=v1)
+    if signed_in:
+        await socket.authenticate(token)
+    else:
+        await socket.frame()
+    socket.say_binary(b"\x00\xff")
+    texts, code = await socket.closed()
+    assert [code_of(text) for text in texts] == (["binary_frame"] if v1 else [])
+    assert code == 4502
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_a_frame_of_16_kib_and_a_byte_ends_it_with_4502(open_socket: OpenSocket, token: str, v1: bool) -> None:
+    socket = open_socket(v1=v1)
+    await socket.authenticate(token)
+    socket.say("x" * (16 * 1024))
+    assert await socket.ids(2) == ["AUTH FAILED", "AUTH REQUEST"]
+    socket.say("x" * (16 * 1024 + 1))
+    texts, code = await socket.closed()
+    assert [code_of(text) for text in texts] == (["frame_too_large"] if v1 else [])
+    assert code == 4502
+
+
+async def test_100_junk_frames_are_told_and_the_101st_ends_it(open_socket: OpenSocket) -> None:
+    socket = open_socket()
+    await socket.frame()
+    for number in range(101):
+        socket.say({"id": "junk", "data": {"ref": number}})
+    texts, code = await socket.closed()
+    assert [code_of(text) for text in texts] == ["bad_frame"] * 100 + ["rate_limited"]
+    assert code == 4502
+
+
+async def test_json_from_a_seed_client_ends_it_with_4502(open_socket: OpenSocket) -> None:
+    socket = open_socket(v1=False)
+    await socket.frame()
+    socket.say('{"id": "junk"}')
+    assert await socket.closed() == ([], 4502)
+
+
+# Heartbeat, slowness, drain ----------------------------------------------------------------------
+
+
+async def test_the_heartbeat_comes_by_itself_and_has_to_be_echoed(
+    open_socket: OpenSocket, make_node: MakeNode, token: str
+) -> None:
+    socket = open_socket(make_node(heartbeat_secs=0.05))
+    await socket.authenticate(token)
+    for _ in range(4):
+        assert await socket.text() == "<3"
+        socket.say("<3")
+    assert await socket.closed() == (["<3", "<3"], 4005)
+
+
+async def test_a_seed_client_need_not_echo(open_socket: OpenSocket, make_node: MakeNode, token: str) -> None:
+    socket = open_socket(make_node(heartbeat_secs=0.02), v1=False)
+    await socket.authenticate(token)
+    assert [await socket.text() for _ in range(6)] == ["<3"] * 6
+    assert socket.code is None
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_a_slow_reader_is_closed_4002_and_others_go_on(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch, v1: bool
+) -> None:
+    node = make_node()
+    slow, other = open_socket(node, v1=v1), open_socket(node)
+    await slow.authenticate(token)
+    await other.authenticate(token)
+    reads = asyncio.Event()
+    write = slow._send
+
+    async def write_slowly(message: dict[str, Any]) -> None:
+        await reads.wait()
+        await write(message)
+
+    consumers = {consumer._writer._send: consumer for consumer in node.consumers}
+    consumers[slow._send]._writer._send = write_slowly
+    for _ in range(12):
+        push(alice, "big", "x" * 200_000)
+        assert (await other.frame())["id"] == "big"
+    reads.set()
+    texts, code = await slow.closed()
+    assert code == 4002
+    assert len(texts) <= 1
+    push(alice, "next")
+    assert (await other.frame())["id"] == "next"
+
+
+async def test_a_drain_sends_every_client_away(open_socket: OpenSocket, make_node: MakeNode, token: str) -> None:
+    node = make_node()
+    v1, seed, silent = open_socket(node), open_socket(node, v1=False), open_socket(node)
+    await v1.authenticate(token)
+    await seed.authenticate(token)
+    await silent.frame()
+    await node.drain(5)
+    for socket, told in ((v1, ["RECONNECT"]), (seed, []), (silent, ["RECONNECT"])):
+        texts, code = await socket.closed()
+        assert [json.loads(text)["id"] for text in texts] == told
+        assert code == 4001
+    assert_empty(node)
+    late = await open_socket(node).closed()
+    assert ([code_of(text) for text in late[0]], late[1]) == (["going_down"], 4001)
+    assert await open_socket(node, v1=False).closed() == ([], 4001)
+
+
+def assert_empty(node: Node) -> None:
+    """The node remembers no socket."""
+    assert node.consumers == set()
+    assert node.hub._members == {}
+    assert not node.limits._users
+    assert not node.limits._addresses
+
+
+async def test_a_socket_that_is_gone_is_forgotten_everywhere(
+    open_socket: OpenSocket, make_node: MakeNode, token: str
+) -> None:
+    gauge = sample("realtime_sessions", dialect="v1")
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(token, ["news"])
+    assert len(node.consumers) == 1
+    assert sample("realtime_sessions", dialect="v1") == gauge + 1
+    await socket.leave()
+    assert_empty(node)
+    assert sample("realtime_sessions", dialect="v1") == gauge
+
+
+async def test_what_the_server_ends_is_counted_by_code(open_socket: OpenSocket) -> None:
+    before = sample("realtime_closes_total", code="4502")
+    socket = open_socket()
+    await socket.frame()
+    socket.say_binary(b"x")
+    await socket.closed()
+    assert sample("realtime_closes_total", code="4502") == before + 1
+
+
+async def test_no_token_is_logged(open_socket: OpenSocket, token: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    socket = open_socket()
+    await socket.authenticate(token)
+    for _ in range(3):
+        socket.say(token[:-3] + "AAA")
+    assert (await socket.closed())[1] == 4501
+    assert "token refused" in caplog.text
+    assert token[:30] not in caplog.text
