@@ -111,25 +111,30 @@ def test_a_host_that_is_not_ours_gets_nothing(victim: Node, alice: Person) -> No
 # Forms --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("method", "origin"),
-    [("POST", None), ("POST", "https://evil.example"), ("POST", "null"), ("PUT", None), ("DELETE", None)],
-)
-def test_nothing_changes_by_a_request_that_another_site_can_send(
-    victim: Node, alice: Person, method: str, origin: str | None
-) -> None:
-    assert len(PATHS) > 40
-    headers = cookies(alice) | FORM | ({"Origin": origin} if origin else {})
-    for path in PATHS:
+def refuse_all(victim: Node, person: Person, method: str, paths: Iterable[str], origin: str | None = None) -> None:
+    """Whoever sends this has the person's cookies and nothing else."""
+    headers = cookies(person) | FORM | ({"Origin": origin} if origin else {})
+    for path in paths:
         answer = request(victim, path, method, headers, "seconds=1&title=x&text=x&csrfmiddlewaretoken=forged")
         assert answer.status == 403, path
+
+
+def test_no_path_takes_what_another_site_can_send(victim: Node, alice: Person) -> None:
+    assert len(PATHS) > 40
+    refuse_all(victim, alice, "POST", PATHS)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_no_method_and_no_origin_helps(victim: Node, alice: Person, method: str, origin: str) -> None:
+    refuse_all(victim, alice, method, ("/", "/demo/news/", "/accounts/logout/", "/admin/"), origin)
 
 
 @pytest.mark.parametrize("next_page", FOREIGN_PAGES)
 def test_signing_in_and_out_leads_to_no_other_site(target: Target, victim: Node, next_page: str) -> None:
     query = "?" + urlencode({"next": next_page})
     person = visitor(victim)
-    target.person(victim, "roamer")
+    target.ensure_user("roamer")
     fields = {"username": "roamer", "password": PASSWORD, "next": next_page}
     entered = post(victim, "/accounts/login/" + query, person, fields)
     assert (entered.status, entered.header("location")) == (302, "/")
@@ -144,7 +149,7 @@ def test_signing_in_and_out_leads_to_no_other_site(target: Target, victim: Node,
 def test_signing_in_gives_the_session_a_new_key(target: Target, victim: Node) -> None:
     planted = "a" * 32
     person = visitor(victim)
-    target.person(victim, "roamer")
+    target.ensure_user("roamer")
     fields = {"username": "roamer", "password": PASSWORD}
     answer = post(victim, "/accounts/login/", person, fields, sessionid=planted)
     keys = re.findall(r"sessionid=(\w+)", " ".join(answer.cookies))
@@ -161,7 +166,7 @@ def test_sign_in_sign_out_and_password_change_expire_the_2016_cookie(target: Tar
             re.match(r'auth_token=""; .*Max-Age=0; Path=/(;|$)', cookie) is not None for cookie in answer.cookies
         )
 
-    target.person(victim, "old-timer")
+    target.ensure_user("old-timer")
     person = visitor(victim)
     stale = {"auth_token": "stale"}
     fields = {"username": "old-timer", "password": PASSWORD}

@@ -124,8 +124,10 @@ class Target:
         """Run a statement; its rows."""
         return self.postgres.sql(statement, self.database).splitlines()
 
-    def add_user(self, name: str) -> None:
-        """Somebody with bob's rights and password."""
+    def ensure_user(self, name: str) -> None:
+        """Make somebody with bob's rights and password, unless there is one of this name."""
+        if self.sql(f"SELECT 1 FROM auth_user WHERE username = '{name}'"):
+            return
         columns = "password, is_superuser, first_name, last_name, email, is_staff, is_active, date_joined"
         self.sql(
             f"INSERT INTO auth_user (username, {columns}) "
@@ -134,8 +136,7 @@ class Target:
 
     def person(self, node: Node, name: str) -> Person:
         """Somebody who signed in; made before if need be."""
-        if not self.sql(f"SELECT 1 FROM auth_user WHERE username = '{name}'"):
-            self.add_user(name)
+        self.ensure_user(name)
         return node.person(name, PASSWORD)
 
     def token(self, person: Person) -> str:
