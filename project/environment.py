@@ -1,7 +1,9 @@
 """What production refuses to start with (docs/operations.md)."""
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -11,7 +13,12 @@ SECRET_MIN_BYTES: Final = 32
 
 
 def refuse_unsafe_production(
-    *, debug: bool, secret_key: str, realtime_secrets: Sequence[str], allowed_hosts: Sequence[str]
+    *,
+    debug: bool,
+    secret_key: str,
+    realtime_secrets: Sequence[str],
+    allowed_hosts: Sequence[str],
+    amqp_url: str | None,
 ) -> None:
     """
     Raises:
@@ -32,6 +39,15 @@ def refuse_unsafe_production(
         raise ImproperlyConfigured("ALLOWED_HOSTS is empty: name the hosts of this site, separated by commas")
     if "*" in allowed_hosts:
         raise ImproperlyConfigured("ALLOWED_HOSTS is *: any Host header, and so any origin, would be taken for ours")
+    if amqp_url and urlsplit(amqp_url).scheme != "amqps" and not _is_this_machine(urlsplit(amqp_url).hostname):
+        raise ImproperlyConfigured("AMQP_URL goes to another machine without TLS: use amqps://")
+
+
+def _is_this_machine(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _refuse_secret(name: str, value: str) -> None:

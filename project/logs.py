@@ -1,7 +1,8 @@
 """Log lines that stay one line, whatever a user typed (docs/operations.md)."""
 
 import logging
-from typing import Final
+from textwrap import indent
+from typing import Any, Final
 
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -18,3 +19,7 @@ class LineFormatter(logging.Formatter):
             for character in record.message
         )
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        """Indented, so that no text in an exception can pass for a line of the log."""
+        return indent(super().formatException(ei), "    ")

@@ -17,16 +17,27 @@ RUN_DIR = BASE_DIR / "run"
 env = Env()
 env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
+
+def _list(name: str, default: list[str]) -> list[str]:
+    """Texts separated by commas, with or without blanks."""
+    return [text.strip() for text in env.list(name, default=default)]
+
+
 DEMO: bool = env.bool("DEMO", default=False)
 DEBUG: bool = env.bool("DEBUG", default=False)
 
 _development = DEVELOPMENT_PREFIX + "x" * 48 if DEMO else ""
 SECRET_KEY: str = env.str("SECRET_KEY", default=_development)
-REALTIME_SECRET: list[str] = env.list("REALTIME_SECRET", default=[_development] if DEMO else [])
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEMO else [])
+REALTIME_SECRET: list[str] = _list("REALTIME_SECRET", default=[_development] if DEMO else [])
+ALLOWED_HOSTS: list[str] = _list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEMO else [])
+REALTIME_AMQP_URL: str | None = env.str("AMQP_URL", default=None)
 if not DEMO:
     refuse_unsafe_production(
-        debug=DEBUG, secret_key=SECRET_KEY, realtime_secrets=REALTIME_SECRET, allowed_hosts=ALLOWED_HOSTS
+        debug=DEBUG,
+        secret_key=SECRET_KEY,
+        realtime_secrets=REALTIME_SECRET,
+        allowed_hosts=ALLOWED_HOSTS,
+        amqp_url=REALTIME_AMQP_URL,
     )
 
 INSTALLED_APPS = [
@@ -128,11 +139,10 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+CSRF_TRUSTED_ORIGINS: list[str] = _list("CSRF_TRUSTED_ORIGINS", default=[])
 
-REALTIME_AMQP_URL: str | None = env.str("AMQP_URL", default=None)
 REALTIME_LOCAL_SOCKET: str | None = str(RUN_DIR / "realtime.sock") if DEMO else None
-REALTIME_ALLOWED_ORIGINS: list[str] = env.list("REALTIME_ALLOWED_ORIGINS", default=[])
+REALTIME_ALLOWED_ORIGINS: list[str] = _list("REALTIME_ALLOWED_ORIGINS", default=[])
 REALTIME_TOKEN_LIFE_SECS: float = env.float("REALTIME_TOKEN_LIFE_SECS", default=900)
 REALTIME_HEARTBEAT_SECS: float = env.float("REALTIME_HEARTBEAT_SECS", default=45)
 REALTIME_AUTH_TIMEOUT_SECS: float = env.float("REALTIME_AUTH_TIMEOUT_SECS", default=10)
@@ -142,7 +152,7 @@ REALTIME_MAX_SOCKETS_PER_USER: int = env.int("REALTIME_MAX_SOCKETS_PER_USER", de
 REALTIME_MAX_SOCKETS_PER_ADDRESS: int = env.int("REALTIME_MAX_SOCKETS_PER_ADDRESS", default=2_000)
 REALTIME_CONNECTS_PER_ADDRESS_PER_SEC: float = env.float("REALTIME_CONNECTS_PER_ADDRESS_PER_SEC", default=50)
 
-# A frame from a browser holds 16 KiB at most; the stock daphne command knows no such setting, runserver does.
+# A frame from a browser holds 16 KiB at most. runserver reads these; the daphne command has options for it (ops/).
 DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE = DAPHNE_WEBSOCKET_MAX_FRAME_SIZE = 64 * 1024
 
 LOG_LEVEL: str = env.str("LOG_LEVEL", default="INFO")

@@ -1,6 +1,6 @@
 """The settings of the library, read from Django's and checked once (README, "Settings")."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -15,8 +15,8 @@ from .core.origin import normalized_origin
 TOKEN_LIFE_MAX_SECS: Final = 900
 # RFC 7518, 3.2: an HS256 key has at least the size of the hash output.
 SECRET_MIN_BYTES: Final = 32
-# nginx cuts a silent socket after 60 s by default, and up to 8 s of jitter are added.
-HEARTBEAT_MAX_SECS: Final = 52
+# nginx cuts a silent socket after 60 s by default; up to 8 s of jitter are added, and the frame has to arrive.
+HEARTBEAT_MAX_SECS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def realtime_settings() -> RealtimeSettings:
     return RealtimeSettings(
         amqp_url=_get("AMQP_URL", None) or None,
         secrets=_secrets(_get("SECRET", None)),
-        path=_get("PATH", "/websocket"),
+        path=_path(_get("PATH", "/websocket")),
         allowed_origins=_origins(_get("ALLOWED_ORIGINS", ())),
         token_life_secs=_number("TOKEN_LIFE_SECS", TOKEN_LIFE_MAX_SECS, 1, TOKEN_LIFE_MAX_SECS),
         heartbeat_secs=_number("HEARTBEAT_SECS", 45, 1, HEARTBEAT_MAX_SECS),
@@ -92,9 +92,17 @@ def _choice(name: str, default: str, choices: Sequence[str]) -> str:
     return str(value)
 
 
+def _path(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ImproperlyConfigured(f"REALTIME_PATH = {value!r}: set a path such as /websocket")
+    return value
+
+
 def _origins(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ImproperlyConfigured(f"REALTIME_ALLOWED_ORIGINS = {value!r}: set a list of origins")
     for origin in value:
-        if normalized_origin(origin) is None:
+        if not isinstance(origin, str) or normalized_origin(origin) is None:
             raise ImproperlyConfigured(
                 f"REALTIME_ALLOWED_ORIGINS holds {origin!r}: write whole origins such as https://app.example.com"
             )
@@ -102,6 +110,8 @@ def _origins(value: Any) -> tuple[str, ...]:
 
 
 def _secrets(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, Iterable | None):
+        raise ImproperlyConfigured("REALTIME_SECRET is neither a text nor a list of texts")
     secrets = (value,) if isinstance(value, str) else tuple(value or ())
     if not secrets:
         raise ImproperlyConfigured(

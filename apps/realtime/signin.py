@@ -1,19 +1,21 @@
 """Ties tokens to the Django session that they were issued in (docs/tokens.md).
 
-The mark of a sign-in lies in the session; its row dies at sign-out, whatever the session backend. A client that has no
-session (a mobile app behind the `REALTIME_REQUEST_USER` hook) gets a mark for each token.
+The mark of a sign-in lies in the session from its beginning, so that all of its tabs share it. A client that has no
+session (a mobile app behind the `REALTIME_REQUEST_USER` hook) has no mark: its tokens end by themselves.
 """
 
+from secrets import token_hex
 from typing import Any, Final
 
-from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
 from .conf import realtime_settings
 from .models import SignIn
 
 SESSION_KEY: Final = "message_flow_mark"
+NO_SESSION: Final = ""
 
 
 def requesting_user(request: HttpRequest) -> Any:
@@ -25,21 +27,29 @@ def requesting_user(request: HttpRequest) -> Any:
     return user
 
 
-def mark_of(request: HttpRequest, user: Any) -> str:
-    """The mark for a token of this user; new where the session has none that still stands."""
-    user_id, auth_hash = str(user.pk), user.get_session_auth_hash()
-    session_user = getattr(request, "user", AnonymousUser())
-    if not hasattr(request, "session") or session_user.pk != user.pk:
-        return SignIn.touch(None, user_id, auth_hash)
-    kept = request.session.get(SESSION_KEY)
-    mark = SignIn.touch(kept, user_id, auth_hash)
-    if mark != kept:
-        request.session[SESSION_KEY] = mark
+def mark_of(request: HttpRequest, user: Any) -> str | None:
+    """The mark for a token of this user, `NO_SESSION` where the user has none; None where the sign-in has ended."""
+    if not hasattr(request, "session") or getattr(request, "user", user).pk != user.pk:
+        return NO_SESSION
+    mark = request.session.get(SESSION_KEY)
+    if mark is None:  # a session older than this library in this site
+        mark = begin_sign_in(request)
+    return mark if SignIn.touch(mark, str(user.pk)) else None
+
+
+def begin_sign_in(request: HttpRequest) -> str:
+    """A user signs in with this session: a new mark, shared by all of its tabs."""
+    mark = request.session[SESSION_KEY] = token_hex(16)
     return mark
 
 
-def end_sign_in(request: HttpRequest) -> None:
+def end_sign_in(request: HttpRequest, user: Any) -> None:
     """The session is being signed out: its tokens open nothing from now on."""
     mark = request.session.get(SESSION_KEY)
-    if mark:
-        SignIn.objects.filter(mark=mark).delete()
+    if mark is not None:
+        SignIn.end(mark, str(user.pk))
+
+
+def password_digest(user: Any) -> str:
+    """Changes with the user's password, and tells nothing of it; tokens carry it and end with the password."""
+    return salted_hmac("message_flow.password", user.get_session_auth_hash(), algorithm="sha256").hexdigest()[:32]

@@ -36,15 +36,24 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says: user id as text, name, sign-in mark, end of life in unix seconds."""
+    """What a verified token says.
+
+    Attributes:
+        user_id: primary key as text.
+        username: for people.
+        mark: of the sign-in; empty for a client without a session.
+        password: digest that ends with the user's password.
+        expires_at: unix seconds.
+    """
 
     user_id: str
     username: str
     mark: str
+    password: str
     expires_at: float
 
 
-def issue_token(*, user_id: str, username: str, mark: str, now: float) -> Token:
+def issue_token(*, user_id: str, username: str, mark: str, password: str, now: float) -> Token:
     """Sign a token for a user; `now` is unix seconds."""
     conf = realtime_settings()
     expires_at = now + conf.token_life_secs
@@ -54,6 +63,7 @@ def issue_token(*, user_id: str, username: str, mark: str, now: float) -> Token:
         "sub": user_id,
         "username": username,
         "mark": mark,
+        "pwd": password,
         "iat": now,
         "exp": expires_at,
     }
@@ -79,10 +89,10 @@ def verify_token(text: str, now: float) -> Claims:
         raise TokenRefused("not valid yet")
     if expires_at - issued_at > TOKEN_LIFE_MAX_SECS or expires_at > now + TOKEN_LIFE_MAX_SECS + LEEWAY_SECS:
         raise TokenRefused("lives too long")
-    user_id, mark, username = claims["sub"], claims["mark"], claims.get("username", "")
-    if not (user_id and isinstance(mark, str) and mark and isinstance(username, str)):
+    user_id, username, mark, password = claims["sub"], claims.get("username", ""), claims["mark"], claims["pwd"]
+    if not user_id or not all(isinstance(text, str) for text in (user_id, username, mark, password)):
         raise TokenRefused("names nobody")
-    return Claims(user_id, username, mark, expires_at)
+    return Claims(user_id, username, mark, password, expires_at)
 
 
 def _decode(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -97,7 +107,7 @@ def _decode(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 audience=AUDIENCE,
                 issuer=ISSUER,
                 options={
-                    "require": ["iss", "aud", "sub", "mark", "iat", "exp"],
+                    "require": ["iss", "aud", "sub", "mark", "pwd", "iat", "exp"],
                     "strict_aud": True,
                     "verify_exp": False,
                     "verify_iat": False,

@@ -14,7 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from . import health
 from .conf import realtime_settings
-from .signin import mark_of, requesting_user
+from .core.origin import origin_allowed
+from .signin import mark_of, password_digest, requesting_user
 from .tokens import issue_token
 
 logger = logging.getLogger(__name__)
@@ -49,9 +50,14 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Everything that this process needs works; 503 and the reasons where it does not."""
+    """Everything that this process needs works; 503 where it does not, with the reasons.
+
+    Reasons hold addresses of this site's machines, so whoever asks through the proxy learns only what fails.
+    """
     found = health.problems(request)
     ready = not any(found.values())
+    if "X-Forwarded-For" in request.headers:
+        found = {name: problem and "failing" for name, problem in found.items()}
     return JsonResponse(
         {
             "status": "ok" if ready else "unavailable",
@@ -72,8 +78,15 @@ def _token_answer(request: HttpRequest, wants_json: bool) -> HttpResponse:
     user = requesting_user(request)
     if user is None:
         return _error(wants_json, "not signed in", HTTPStatus.UNAUTHORIZED)
+    mark = mark_of(request, user)
+    if mark is None:
+        return _error(wants_json, "signed out", HTTPStatus.UNAUTHORIZED)
     token = issue_token(
-        user_id=str(user.pk), username=user.get_username(), mark=mark_of(request, user), now=time.time()
+        user_id=str(user.pk),
+        username=user.get_username(),
+        mark=mark,
+        password=password_digest(user),
+        now=time.time(),
     )
     if wants_json:
         return JsonResponse({"token": token.text, "expires_at": token.expires_at})
@@ -92,7 +105,7 @@ def _allow_origin(request: HttpRequest, response: HttpResponse) -> None:
     if not allowed:
         return
     patch_vary_headers(response, ["Origin"])
-    origin = request.headers.get("Origin")
-    if origin in allowed:
+    origin = request.headers.get("Origin", "")
+    if origin_allowed([origin], own=None, allowed=allowed):
         response["Access-Control-Allow-Origin"] = origin
         response["Access-Control-Allow-Credentials"] = "true"

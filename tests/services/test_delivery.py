@@ -33,14 +33,16 @@ assert publishing_process().publisher.flush(60), publishing_process().publisher.
 _MAKE_USERS = """
 import json, time
 from django.contrib.auth import get_user_model
-from apps.realtime.models import SignIn
+from apps.realtime.signin import NO_SESSION, password_digest
 from apps.realtime.tokens import issue_token
 users = get_user_model()
 made = users.objects.bulk_create([users(username=f"user{number}", password="!") for number in range(COUNT)])
 tokens = {}
 for user in made:
-    mark = SignIn.touch(None, str(user.pk), user.get_session_auth_hash())
-    tokens[user.pk] = issue_token(user_id=str(user.pk), username=user.username, mark=mark, now=time.time()).text
+    digest = password_digest(user)
+    tokens[user.pk] = issue_token(
+        user_id=str(user.pk), username=user.username, mark=NO_SESSION, password=digest, now=time.time()
+    ).text
 print(json.dumps(tokens))
 """
 

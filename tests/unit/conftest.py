@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.contrib.auth import get_user_model
 from apps.realtime.core.events import Event
 from apps.realtime.models import SignIn
 from apps.realtime.publishing.process import PublishingProcess
+from apps.realtime.signin import password_digest
 from apps.realtime.tokens import issue_token
 from apps.realtime.topics import TopicRegistry, TopicRule, topic
 
@@ -99,11 +101,14 @@ def make_token() -> MakeToken:
     """Signs a token as `/socket_auth_token` does, with a sign-in behind it."""
 
     def make(user: Any, *, mark: str | None = None, now: float | None = None) -> str:
-        mark = mark or SignIn.touch(None, str(user.pk), user.get_session_auth_hash())
+        if mark is None:
+            mark = token_hex(16)
+            SignIn.touch(mark, str(user.pk))
         return issue_token(
             user_id=str(user.pk),
             username=user.get_username(),
             mark=mark,
+            password=password_digest(user),
             now=time.time() if now is None else now,
         ).text
 

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable, Coroutine
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .node import Node
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # A database that takes longer than this to find two rows is as good as gone.
 VERIFY_TIMEOUT_SECS: Final = 5.0
@@ -64,20 +68,9 @@ class RealtimeConsumer(AsyncConsumer):
         if refusal is not None:
             await self._refuse(refusal, receive, v1=v1)
             return
-        self._dialect = "v1" if v1 else "seed"
-        self._session = (V1Session if v1 else SeedSession)(token_hex(8), self._node.session_config)
-        sessions = metrics.SESSIONS.labels(self._dialect)
-        sessions.inc()
-        self._node.consumers.add(self)
         try:
-            self._perform(self._session.connected(_now()))
-            await self._receive_all(receive)
+            await self._serve(receive, v1=v1)
         finally:
-            self._session.disconnected()
-            self._writer.abandon()
-            self._forget()
-            self._node.consumers.discard(self)
-            sessions.dec()
             if address is not None:
                 self._node.limits.leave(address)
 
@@ -85,7 +78,7 @@ class RealtimeConsumer(AsyncConsumer):
         """An event for one of this socket's streams; True when it was written."""
         if not self._session.deliver(event):
             return False
-        self._writer.write(event.frame)
+        self._writer.write(event.frame, event.size)
         if self._writer.too_slow:
             self._perform(self._session.close(CloseCode.TOO_SLOW))
         return True
@@ -102,6 +95,7 @@ class RealtimeConsumer(AsyncConsumer):
     # Handshake -----------------------------------------------------------------------------------
 
     def _refusal(self, scope: Any, address: str | None) -> tuple[CloseCode, ErrorCode, str] | None:
+        # Before the limits: else a foreign page could use up the allowance of whoever looks at it.
         if not handshake.origin_is_allowed(scope, self._node.conf.allowed_origins):
             return (
                 CloseCode.ORIGIN_REFUSED,
@@ -123,11 +117,27 @@ class RealtimeConsumer(AsyncConsumer):
         code, error, message = refusal
         metrics.CLOSES.labels(str(int(code))).inc()
         if v1:
-            self._writer.write(error_frame(error, message))
+            self._write_control(error_frame(error, message))
         else:
             await asyncio.sleep(SEED_REFUSAL_SECS)
         self._writer.close(code)
         await _until_disconnected(receive)
+
+    async def _serve(self, receive: Any, *, v1: bool) -> None:
+        self._dialect = "v1" if v1 else "seed"
+        self._session = (V1Session if v1 else SeedSession)(token_hex(8), self._node.session_config)
+        sessions = metrics.SESSIONS.labels(self._dialect)
+        sessions.inc()
+        self._node.consumers.add(self)
+        try:
+            self._perform(self._session.connected(_now()))
+            await self._receive_all(receive)
+        finally:
+            self._session.disconnected()
+            self._writer.abandon()
+            self._forget()
+            self._node.consumers.discard(self)
+            sessions.dec()
 
     # Frames from the client ----------------------------------------------------------------------
 
@@ -160,7 +170,7 @@ class RealtimeConsumer(AsyncConsumer):
         for action in actions:
             match action:
                 case Send(text):
-                    self._writer.write(text)
+                    self._write_control(text)
                 case Close(code):
                     metrics.CLOSES.labels(str(int(code))).inc()
                     self._writer.close(code)
@@ -172,11 +182,14 @@ class RealtimeConsumer(AsyncConsumer):
                     raise TypeError(f"{action} has to be awaited")
         self._arm()
 
+    def _write_control(self, text: str) -> None:
+        self._writer.write(text, len(text.encode()))
+
     async def _verify(self, token: str) -> list[Action]:
         now = _now()
         try:
             async with asyncio.timeout(VERIFY_TIMEOUT_SECS):
-                who = await database_sync_to_async(identity.identify)(token, now.wall)
+                who = await self._in_database_thread(identity.identify)(token, now.wall)
         except TokenRefused as refused:
             metrics.AUTHENTICATIONS.labels("refused").inc()
             logger.info("Socket %s: token refused, %s", self._session.sid, refused)
@@ -230,10 +243,13 @@ class RealtimeConsumer(AsyncConsumer):
             return {}
         try:
             async with asyncio.timeout(VERIFY_TIMEOUT_SECS):
-                return await database_sync_to_async(identity.allowed_topics)(who.user_id, topics, self._node.topics)
+                return await self._in_database_thread(identity.allowed_topics)(who.user_id, topics, self._node.topics)
         except (DatabaseError, TimeoutError) as error:
             logger.warning("Socket %s: no verdict on its topics, %s", self._session.sid, type(error).__name__)
             return None
+
+    def _in_database_thread(self, function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+        return database_sync_to_async(function, thread_sensitive=False, executor=self._node.database_threads)
 
     def _resync(self) -> list[Action]:
         after_ms = random.randint(*RESYNC_SPREAD_MS)  # noqa: S311 - spreads load

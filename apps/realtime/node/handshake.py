@@ -1,5 +1,6 @@
 """What a WebSocket handshake tells of its sender (docs/tokens.md)."""
 
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any
 
 from django.conf import settings
@@ -27,7 +28,19 @@ def client_address(scope: Scope) -> str | None:
     Behind nginx Daphne takes it from X-Forwarded-For (`--proxy-headers`), which nginx overwrites.
     """
     client = scope.get("client")
-    return str(client[0]) if client else None
+    if not client:
+        return None
+    host = str(client[0])
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    # One customer of a provider has a whole /64 (RFC 6177).
+    return str(IPv6Network((address, 64), strict=False))
 
 
 def _own_origin(scope: Scope) -> str | None:

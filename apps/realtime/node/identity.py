@@ -15,6 +15,7 @@ from django.utils.crypto import constant_time_compare
 from ..core.names import Stream, topic_stream
 from ..core.session import Identity
 from ..models import SignIn
+from ..signin import NO_SESSION, password_digest
 from ..tokens import TokenRefused, verify_token
 from ..topics import TopicRegistry
 
@@ -29,13 +30,12 @@ def identify(token: str, now: float) -> Identity:
         django.db.Error: no verdict is possible.
     """
     claims = verify_token(token, now)
-    sign_in = SignIn.objects.filter(mark=claims.mark, user_id=claims.user_id).first()
-    if sign_in is None:
+    if claims.mark != NO_SESSION and not SignIn.stands(claims.mark, claims.user_id):
         raise TokenRefused("its sign-in has ended")
     user = _active_user(claims.user_id)
     if user is None:
         raise TokenRefused("no such active user")
-    if not constant_time_compare(sign_in.auth_hash, user.get_session_auth_hash()):
+    if not constant_time_compare(claims.password, password_digest(user)):
         raise TokenRefused("the password was changed since")
     return Identity(claims.user_id, claims.username, claims.expires_at, claims.mark)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ..brokers.base import Listener
@@ -20,12 +21,17 @@ HEARTBEAT_JITTER_SECS: Final = 8.0
 # to pile up for one.
 SLOW_READERS_EVERY_SECS: Final = 1.0
 
+# Each holds a database connection of its own.
+DATABASE_THREADS: Final = 4
+
 
 class Node:
     """Everything that the sockets of one process share. It belongs to one event loop.
 
     Attributes:
         consumers: the open sockets that were not refused.
+        database_threads: where sockets ask the database. Django's own thread for async code is a single one, in which a
+            slow topic rule of one user would hold up everybody else's authentication.
         draining: True once the process is going down.
     """
 
@@ -44,6 +50,7 @@ class Node:
             max_topics=conf.max_topics_per_socket,
         )
         self.consumers: set[RealtimeConsumer] = set()
+        self.database_threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="message-flow-database")
         self.draining = False
         self._listener: Listener = make_listener(conf, exchange)
         self.hub = Hub(self._listener)
@@ -74,6 +81,7 @@ class Node:
         """Stop listening."""
         self._sweep.cancel()
         await self._listener.close()
+        self.database_threads.shutdown(wait=False, cancel_futures=True)
 
     def _end_slow_readers(self) -> None:
         for consumer in list(self.consumers):

@@ -24,7 +24,8 @@ class SocketWriter:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._queue: deque[dict[str, Any]] = deque()
+        # Messages with their size in bytes.
+        self._queue: deque[tuple[dict[str, Any], int]] = deque()
         self._queued_bytes = 0
         self._unchecked_bytes = 0
         self._closing = False
@@ -41,14 +42,13 @@ class SocketWriter:
         self._unchecked_bytes = 0
         return self._queued_bytes + transport_unsent_bytes(self._send) > UNSENT_MAX_BYTES
 
-    def write(self, text: str) -> None:
-        """Write a text frame; after `close` nothing is written any more."""
+    def write(self, text: str, size: int) -> None:
+        """Write a text frame of `size` bytes; after `close` nothing is written any more."""
         if self._closing:
             return
-        size = len(text)
         self._queued_bytes += size
         self._unchecked_bytes += size
-        self._queue.append({"type": "websocket.send", "text": text})
+        self._queue.append(({"type": "websocket.send", "text": text}, size))
         self._wake()
 
     def close(self, code: CloseCode) -> None:
@@ -58,7 +58,7 @@ class SocketWriter:
         self._closing = True
         if code is CloseCode.TOO_SLOW:
             self._queue.clear()
-        self._queue.append({"type": "websocket.close", "code": int(code)})
+        self._queue.append(({"type": "websocket.close", "code": int(code)}, 0))
         self._wake()
 
     def abandon(self) -> None:
@@ -75,8 +75,8 @@ class SocketWriter:
     async def _drain(self) -> None:
         try:
             while self._queue:
-                message = self._queue.popleft()
-                self._queued_bytes -= len(message.get("text", ""))
+                message, size = self._queue.popleft()
+                self._queued_bytes -= size
                 await self._send(message)
         except Exception:
             # The server's way to say that the socket is gone; its disconnect message follows.

@@ -90,6 +90,9 @@ class TcpProxy:
 
     async def _end(self) -> None:
         await self._refuse()
+        # What was accepted in this very turn has its task in the next one.
+        await asyncio.sleep(0)
+        self._abort()
         self._flowing.set()
         for pump in list(self._pumps):
             pump.cancel()
@@ -101,12 +104,19 @@ class TcpProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        # From the first moment on: a proxy that is closed while it connects must close this one too.
+        self._writers.add(writer)
+        accepting = asyncio.current_task()
+        assert accepting is not None
+        self._pumps.add(accepting)
+        accepting.add_done_callback(self._pumps.discard)
         try:
             server_reader, server_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
+            self._writers.discard(writer)
             writer.transport.abort()
             return
-        self._writers |= {writer, server_writer}
+        self._writers.add(server_writer)
         for source, sink in ((reader, server_writer), (server_reader, writer)):
             pump = self._loop.create_task(self._pump(source, sink))
             self._pumps.add(pump)

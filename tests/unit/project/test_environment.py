@@ -12,11 +12,17 @@ SAFE: dict[str, Any] = {
     "secret_key": "d" * 50,
     "realtime_secrets": ["t" * 32, "o" * 32],
     "allowed_hosts": ["site.example", ".wide.example"],
+    "amqp_url": "amqps://user:password@broker.example/vhost",
 }
 
 
 def test_a_safe_production_starts() -> None:
     refuse_unsafe_production(**SAFE)
+
+
+@pytest.mark.parametrize("url", [None, "amqp://localhost/", "amqp://127.0.0.1:5673/x", "amqp://[::1]/"])
+def test_on_this_machine_the_broker_needs_no_tls(url: str | None) -> None:
+    refuse_unsafe_production(**SAFE | {"amqp_url": url})
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,9 @@ def test_a_safe_production_starts() -> None:
         ({"allowed_hosts": []}, "ALLOWED_HOSTS is empty"),
         ({"allowed_hosts": ["*"]}, r"ALLOWED_HOSTS is \*"),
         ({"allowed_hosts": ["site.example", "*"]}, r"ALLOWED_HOSTS is \*"),
+        ({"amqp_url": "amqp://xxx:xxx@broker.example/"}, "AMQP_URL goes to another machine without TLS"),
+        ({"amqp_url": "amqp://10.0.0.7/"}, "AMQP_URL goes to another machine without TLS"),
+        ({"amqp_url": "amqp://localhost.evil.example/"}, "AMQP_URL goes to another machine without TLS"),
     ],
 )
 def test_a_hole_is_refused_by_name_and_never_by_value(changes: dict[str, Any], message: str) -> None:

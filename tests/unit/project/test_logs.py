@@ -52,5 +52,13 @@ def test_only_a_traceback_spans_lines() -> None:
     except ValueError:
         lines = line("it failed", error=True).splitlines()
     assert lines[0].endswith("INFO apps.x: it failed")
-    assert lines[1] == "Traceback (most recent call last):"
-    assert lines[-1] == "ValueError: why"
+    assert lines[1] == "    Traceback (most recent call last):"
+    assert lines[-1] == "    ValueError: why"
+
+
+def test_no_text_in_an_exception_passes_for_a_line_of_the_log() -> None:
+    try:
+        raise ValueError("why\n2026-01-01 00:00:00,000 CRITICAL root: forged")
+    except ValueError:
+        lines = line("it failed", error=True).splitlines()
+    assert all(shown.startswith("    ") for shown in lines[1:])

@@ -4,55 +4,62 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
-from apps.realtime.models import UNUSED_AFTER, SignIn
+from apps.realtime.models import SignIn
 
 pytestmark = pytest.mark.django_db
+
+MARK, OTHER = "m" * 32, "o" * 32
 
 
 def age(mark: str, by: timedelta) -> None:
     SignIn.objects.filter(mark=mark).update(seen_at=timezone.now() - by)
 
 
-def test_a_living_mark_is_used_again() -> None:
-    mark = SignIn.touch(None, "7", "hash")
-    age(mark, timedelta(hours=1))
-    assert SignIn.touch(mark, "7", "hash") == mark
+def test_a_sign_in_stands_from_its_first_token_to_its_end() -> None:
+    assert not SignIn.stands(MARK, "7")
+    assert SignIn.touch(MARK, "7")
+    assert SignIn.stands(MARK, "7")
+    SignIn.end(MARK, "7")
+    assert not SignIn.stands(MARK, "7")
+
+
+def test_touching_again_renews() -> None:
+    SignIn.touch(MARK, "7")
+    age(MARK, timedelta(hours=1))
+    assert SignIn.touch(MARK, "7")
     assert timezone.now() - SignIn.objects.get().seen_at < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(
-    ("user_id", "auth_hash"), [("7", "hash after a password change"), ("8", "hash")], ids=["password", "other user"]
-)
-def test_a_mark_that_does_not_fit_any_more_is_replaced(user_id: str, auth_hash: str) -> None:
-    old = SignIn.touch(None, "7", "hash")
-    new = SignIn.touch(old, user_id, auth_hash)
-    assert new != old
-    assert SignIn.objects.get(mark=new).user_id == user_id
-    assert SignIn.objects.get(mark=old).auth_hash == "hash"
+def test_a_request_that_was_under_way_at_the_sign_out_brings_nothing_back() -> None:
+    SignIn.touch(MARK, "7")
+    SignIn.end(MARK, "7")
+    assert not SignIn.touch(MARK, "7")
+    # Nor does one that is the first to ask.
+    SignIn.end(OTHER, "7")
+    assert not SignIn.touch(OTHER, "7")
+    assert not SignIn.stands(OTHER, "7")
 
 
-@pytest.mark.parametrize("mark", [None, "", "unknown"])
-def test_an_unknown_mark_is_never_taken_over(mark: str | None) -> None:
-    assert SignIn.touch(mark, "7", "hash") not in (None, "", "unknown")
+def test_a_mark_serves_its_own_user_only() -> None:
+    SignIn.touch(MARK, "7")
+    assert not SignIn.touch(MARK, "8")
+    assert not SignIn.stands(MARK, "8")
+    assert SignIn.objects.get().user_id == "7"
 
 
-def test_marks_cannot_be_guessed() -> None:
-    marks = {SignIn.touch(None, "7", "hash") for _ in range(20)}
-    assert len(marks) == 20
-    assert all(len(mark) == 32 for mark in marks)
-
-
-def test_a_new_sign_in_prunes_the_same_user_s_unused_ones() -> None:
-    unused, used, foreign = (SignIn.touch(None, user_id, "hash") for user_id in ("7", "7", "8"))
-    age(unused, UNUSED_AFTER + timedelta(minutes=1))
-    age(foreign, UNUSED_AFTER + timedelta(minutes=1))
-    age(used, UNUSED_AFTER - timedelta(minutes=1))
-    new = SignIn.touch(None, "7", "hash")
-    assert set(SignIn.objects.values_list("mark", flat=True)) == {used, foreign, new}
+def test_a_new_sign_in_prunes_the_same_user_s_that_outlived_their_session(settings: Settings) -> None:
+    over = timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    for mark, user_id in ((MARK, "7"), (OTHER, "7"), ("f" * 32, "8")):
+        SignIn.touch(mark, user_id)
+    age(MARK, over + timedelta(minutes=1))
+    age("f" * 32, over + timedelta(minutes=1))
+    age(OTHER, over - timedelta(minutes=1))
+    SignIn.touch("n" * 32, "7")
+    assert set(SignIn.objects.values_list("mark", flat=True)) == {OTHER, "f" * 32, "n" * 32}
 
 
 def test_it_names_no_mark_in_its_text() -> None:
-    mark = SignIn.touch(None, "7", "hash")
+    SignIn.touch(MARK, "7")
     assert str(SignIn.objects.get()) == "sign-in of user 7"
-    assert mark not in str(SignIn.objects.get())

@@ -166,6 +166,14 @@ def test_readyz_is_503_with_a_publisher_that_has_a_problem(client: Client, publi
     assert "no-store" in response["Cache-Control"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_through_the_proxy_readyz_names_no_reason(client: Client, published: RecordingPublisher) -> None:
+    published.problem = "Connect call failed ('192.0.2.1', 5672)"
+    response = client.get("/readyz", headers={"X-Forwarded-For": "198.51.100.7"})
+    assert response.status_code == 503
+    assert response.json()["checks"] == {"database": "ok", "broker": "failing"}
+
+
 def test_readyz_is_503_with_a_database_that_is_away(client: Client, published: RecordingPublisher) -> None:
     # Without the mark django_db the database refuses every connection.
     response = client.get("/readyz")

@@ -293,9 +293,12 @@ class _Worker(threading.Thread):
         room = min(BATCH_EVENTS, self._window - len(self._unconfirmed))
         if room <= 0:
             return
-        for event in self._buffer.take(room):
+        taken = self._buffer.take(room)
+        # All of them before the first is published: where that fails, each is settled with the connection.
+        now = time.monotonic()
+        self._unconfirmed.extend((self._tag + position, now) for position in range(1, len(taken) + 1))
+        for event in taken:
             self._tag += 1
-            self._unconfirmed.append((self._tag, time.monotonic()))
             channel.basic_publish(EXCHANGE, event.stream, event.frame.encode(), _properties(event))
         if self._buffer.waiting:
             self.wake()

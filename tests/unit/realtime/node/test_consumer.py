@@ -40,7 +40,9 @@ def alice(make_user: MakeUser) -> Any:
 @pytest.fixture
 def mark(alice: Any) -> str:
     """Alice's sign-in; made here because a test that runs in the event loop must not use the database."""
-    return SignIn.touch(None, str(alice.pk), alice.get_session_auth_hash())
+    mark = "m" * 32
+    SignIn.touch(mark, str(alice.pk))
+    return mark
 
 
 @pytest.fixture
@@ -308,6 +310,28 @@ async def test_with_the_database_away_there_is_no_verdict_on_a_token(
     await socket.frame()
     socket.say(token)
     await check_sent_away(socket, v1=v1)
+
+
+async def test_a_slow_topic_rule_holds_up_nobody_else(
+    open_socket: OpenSocket, make_node: MakeNode, token: str, bobs_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, asked, answer = make_node(), threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> dict[str, None]:
+        asked.set()
+        answer.wait(30)
+        return {"news": None}
+
+    monkeypatch.setattr(identity, "allowed_topics", slow)
+    alices, bobs = open_socket(node), open_socket(node)
+    await alices.authenticate(token)
+    alices.say(subscribe("news"))
+    try:
+        assert await asyncio.to_thread(asked.wait, 10)
+        await bobs.authenticate(bobs_token)
+    finally:
+        answer.set()
+    assert (await alices.frame())["data"]["state"] == "denied"
 
 
 async def test_with_the_database_away_there_is_no_verdict_on_topics(

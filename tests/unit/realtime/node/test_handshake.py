@@ -126,3 +126,16 @@ def test_limits_count_by_address() -> None:
     assert client_address(scope(client=["192.0.2.1", 5])) == "192.0.2.1"
     assert client_address(scope(client=None)) is None
     assert client_address(scope()) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("no address", "no address"),
+    ],
+)
+def test_a_customers_ipv6_network_counts_as_one_address(host: str, counted: str) -> None:
+    assert client_address(scope(client=[host, 5])) == counted

@@ -10,6 +10,7 @@ from django.db import DataError, InterfaceError, OperationalError
 from apps.realtime.core.names import topic_stream
 from apps.realtime.models import SignIn
 from apps.realtime.node.identity import allowed_topics, identify
+from apps.realtime.signin import NO_SESSION, password_digest
 from apps.realtime.tokens import TokenRefused, issue_token
 from apps.realtime.topics import TopicRegistry, topic
 from tests.unit.conftest import MakeToken, MakeUser
@@ -21,9 +22,9 @@ def now() -> float:
     return time.time()
 
 
-def forged(user_id: str, mark: str) -> str:
+def forged(user_id: str, mark: str, password: str = "x") -> str:
     """Signed with our key, as nothing of ours would sign it."""
-    return issue_token(user_id=user_id, username="x", mark=mark, now=now()).text
+    return issue_token(user_id=user_id, username="x", mark=mark, password=password, now=now()).text
 
 
 def test_a_good_token_speaks_for_its_user(make_user: MakeUser, make_token: MakeToken) -> None:
@@ -41,8 +42,21 @@ def test_a_token_that_fails_by_itself_is_refused() -> None:
 
 def test_a_token_of_an_ended_sign_in_is_refused(make_user: MakeUser, make_token: MakeToken) -> None:
     token = make_token(make_user())
+    SignIn.objects.update(ended=True)
+    with pytest.raises(TokenRefused, match="sign-in has ended"):
+        identify(token, now())
     SignIn.objects.all().delete()
     with pytest.raises(TokenRefused, match="sign-in has ended"):
+        identify(token, now())
+
+
+def test_a_token_without_a_session_lives_with_its_user_and_password(make_user: MakeUser, make_token: MakeToken) -> None:
+    alice = make_user()
+    token = make_token(alice, mark=NO_SESSION)
+    assert identify(token, now()).mark == NO_SESSION
+    alice.set_password("another password")
+    alice.save()
+    with pytest.raises(TokenRefused, match="password was changed"):
         identify(token, now())
 
 
@@ -82,16 +96,17 @@ def test_a_mark_that_nobody_has_is_refused(make_user: MakeUser, make_token: Make
 
 def test_a_mark_of_another_user_is_refused(make_user: MakeUser) -> None:
     alice, bob = make_user("alice"), make_user("bob")
-    mark = SignIn.touch(None, str(alice.pk), alice.get_session_auth_hash())
+    mark = "m" * 32
+    SignIn.touch(mark, str(alice.pk))
     with pytest.raises(TokenRefused, match="sign-in has ended"):
-        identify(forged(str(bob.pk), mark), now())
+        identify(forged(str(bob.pk), mark, password_digest(bob)), now())
 
 
 @pytest.mark.parametrize("user_id", ["alice", "#", "1.5", "9" * 100, "١٢"])
 def test_a_sub_that_is_no_key_of_the_user_model_is_refused(user_id: str) -> None:
-    SignIn.touch(None, user_id, "hash")
+    SignIn.touch("m" * 32, user_id)
     with pytest.raises(TokenRefused, match="no such active user"):
-        identify(forged(user_id, SignIn.objects.get().mark), now())
+        identify(forged(user_id, "m" * 32), now())
 
 
 def test_a_good_token_costs_two_queries_and_a_bad_one_none(

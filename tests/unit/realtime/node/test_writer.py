@@ -44,12 +44,16 @@ async def drained(writer: SocketWriter) -> None:
     assert writer._drainer is None
 
 
+def write(writer: SocketWriter, text: str) -> None:
+    writer.write(text, len(text.encode()))
+
+
 async def test_frames_come_in_order_and_the_close_last(server: Server) -> None:
     writer = SocketWriter(server.send)
     for text in ("a", "b"):
-        writer.write(text)
+        write(writer, text)
     await drained(writer)
-    writer.write("c")
+    write(writer, "c")
     writer.close(CloseCode.DRAIN)
     await drained(writer)
     assert server.written == ["a", "b", "c", 4001]
@@ -60,7 +64,7 @@ async def test_frames_come_in_order_and_the_close_last(server: Server) -> None:
 async def test_after_the_close_nothing_is_written(server: Server) -> None:
     writer = SocketWriter(server.send)
     writer.close(CloseCode.REVOKED)
-    writer.write("late")
+    write(writer, "late")
     writer.close(CloseCode.DRAIN)
     await drained(writer)
     assert server.written == [4503]
@@ -70,7 +74,7 @@ async def test_a_server_that_blocks_blocks_no_caller(server: Server) -> None:
     writer = SocketWriter(server.send)
     server.open.clear()
     for number in range(1_000):
-        writer.write(str(number))
+        write(writer, str(number))
     assert server.messages == []
     server.open.set()
     await drained(writer)
@@ -82,18 +86,18 @@ async def test_a_reader_over_1_mib_behind_is_too_slow(server: Server) -> None:
     server.open.clear()
     frame = "x" * (64 * 1024)
     for _ in range(UNSENT_MAX_BYTES // len(frame)):
-        writer.write(frame)
+        write(writer, frame)
         assert not writer.too_slow
-    writer.write(frame)
+    write(writer, frame)
     assert writer.is_behind
-    writer.write(frame)
+    write(writer, frame)
     assert writer.too_slow
 
 
 async def test_who_catches_up_is_not_too_slow(server: Server) -> None:
     writer = SocketWriter(server.send)
     for _ in range(50):
-        writer.write("x" * (64 * 1024))
+        write(writer, "x" * (64 * 1024))
         await drained(writer)
         assert not writer.too_slow
 
@@ -101,9 +105,9 @@ async def test_who_catches_up_is_not_too_slow(server: Server) -> None:
 async def test_what_a_slow_reader_would_not_get_anyway_is_dropped(server: Server) -> None:
     writer = SocketWriter(server.send)
     server.open.clear()
-    writer.write("on its way")
+    write(writer, "on its way")
     await asyncio.sleep(0)
-    writer.write("waits")
+    write(writer, "waits")
     writer.close(CloseCode.TOO_SLOW)
     server.open.set()
     await drained(writer)
@@ -113,11 +117,11 @@ async def test_what_a_slow_reader_would_not_get_anyway_is_dropped(server: Server
 async def test_a_server_that_fails_ends_the_writing_quietly(server: Server) -> None:
     writer = SocketWriter(server.send)
     server.error = RuntimeError("Unexpected ASGI message")
-    writer.write("a")
-    writer.write("b")
+    write(writer, "a")
+    write(writer, "b")
     await drained(writer)
     server.error = None
-    writer.write("c")
+    write(writer, "c")
     writer.close(CloseCode.DRAIN)
     await drained(writer)
     assert server.messages == []
@@ -126,12 +130,12 @@ async def test_a_server_that_fails_ends_the_writing_quietly(server: Server) -> N
 async def test_an_abandoned_writer_lets_go_of_a_blocked_server(server: Server) -> None:
     writer = SocketWriter(server.send)
     server.open.clear()
-    writer.write("a")
+    write(writer, "a")
     await asyncio.sleep(0)
     writer.abandon()
     await drained(writer)
     server.open.set()
-    writer.write("b")
+    write(writer, "b")
     assert server.messages == []
     SocketWriter(server.send).abandon()
 
