@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -14,22 +15,31 @@ from tests.services.rigs.site import PASSWORD, Node, Site
 DEADLINE_SECS = 5.0
 
 
-async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(100):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
-
-
 @pytest.fixture
 async def echo_port() -> AsyncIterator[int]:
     """A server that says what it hears."""
-    async with await asyncio.start_server(_echo, LOOPBACK, 0) as server:
+    answering: set[asyncio.Task[None]] = set()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        answering.add(task)
+        try:
+            while data := await reader.read(100):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async with await asyncio.start_server(echo, LOOPBACK, 0) as server:
         yield server.sockets[0].getsockname()[1]
+    # The proxy before it is closed by now, so each of these has come to its end or is about to.
+    if answering:
+        await asyncio.wait(answering, timeout=DEADLINE_SECS)
 
 
 class TestTcpProxy:
@@ -49,6 +59,7 @@ class TestTcpProxy:
         assert await reader.readexactly(3) == b"two"
         assert tcp.accepted == 2
         writer.close()
+        await writer.wait_closed()
 
     async def test_refuses_until_restored(self, echo_port: int, proxy: Callable[[int], TcpProxy]) -> None:
         tcp = proxy(echo_port)
@@ -58,6 +69,7 @@ class TestTcpProxy:
         await asyncio.to_thread(tcp.restore)
         _, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
         writer.close()
+        await writer.wait_closed()
 
     async def test_a_black_hole_is_silent_and_loses_nothing(
         self, echo_port: int, proxy: Callable[[int], TcpProxy]
@@ -71,8 +83,9 @@ class TestTcpProxy:
             await asyncio.wait_for(reader.read(1), 0.3)
         await asyncio.to_thread(tcp.restore)
         assert await asyncio.wait_for(reader.readexactly(13), DEADLINE_SECS) == b"into the dark"
-        writer.close()
-        late_writer.close()
+        for each in (writer, late_writer):
+            each.close()
+            await each.wait_closed()
 
 
 def test_postgres_survives_a_crash_and_serves_copies_of_a_database(postgres: Postgres) -> None:
