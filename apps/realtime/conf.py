@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -48,7 +49,7 @@ def realtime_settings() -> RealtimeSettings:
         ImproperlyConfigured: a setting that cannot work, with its name, its value (never a secret) and what to do.
     """
     return RealtimeSettings(
-        amqp_url=_get("AMQP_URL", None) or None,
+        amqp_url=_amqp_url(_get("AMQP_URL", None)),
         secrets=_secrets(_get("SECRET", None)),
         path=_path(_get("PATH", "/websocket")),
         allowed_origins=_origins(_get("ALLOWED_ORIGINS", ())),
@@ -89,6 +90,20 @@ def _choice(name: str, default: str, choices: Sequence[str]) -> str:
     value = _get(name, default)
     if value not in choices:
         raise ImproperlyConfigured(f"REALTIME_{name} = {value!r}: set one of {', '.join(choices)}")
+    return str(value)
+
+
+def _amqp_url(value: Any) -> str | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, AttributeError):
+        fine = False
+    if not fine:
+        # Never the value: it holds the password.
+        raise ImproperlyConfigured("REALTIME_AMQP_URL is not of the form amqp://user:password@host:port/vhost")
     return str(value)
 
 

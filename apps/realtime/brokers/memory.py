@@ -16,11 +16,13 @@ from .. import metrics
 from ..core.events import FRAME_MAX_BYTES, DroppedBody, Event, parse_body
 from ..core.names import ALL, Stream, is_stream
 from .base import OnEvent
+from .throttled import ThrottledLog
 
 logger = logging.getLogger(__name__)
 
 # A datagram is the routing key, a NUL and the body.
 _DATAGRAM_MAX_BYTES: Final = FRAME_MAX_BYTES + 256
+_SEND_TIMEOUT_SECS: Final = 0.2
 
 
 class Exchange:
@@ -54,6 +56,7 @@ class MemoryPublisher:
     def __init__(self, exchange: Exchange, local_socket: str | None) -> None:
         self._exchange = exchange
         self._local_socket = local_socket
+        self._log = ThrottledLog(logger)
         # Why the last event reached nobody; None where it did.
         self._problem: str | None = None
 
@@ -70,7 +73,7 @@ class MemoryPublisher:
             metrics.PUBLISHED.labels("confirmed").inc()
         else:
             metrics.PUBLISH_DROPPED.labels("no_server").inc()
-            logger.warning("Event %s reached nobody: %s", event.mid, self._problem)
+            self._log.warning("An event reached nobody: %s", self._problem)
 
     def flush(self, timeout_secs: float) -> bool:
         return True
@@ -83,12 +86,13 @@ class MemoryPublisher:
             return "no AMQP_URL is set and no node runs in this process"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _DATAGRAM_MAX_BYTES)
-            # Local and at most a frame long; a server that does not read must not hold the caller up.
-            sender.setblocking(False)
+            # The kernel queues some ten datagrams, so a burst has to wait for the server to read; one that does not
+            # read must not hold the caller up.
+            sender.settimeout(_SEND_TIMEOUT_SECS)
             try:
                 sender.sendto(event.stream.encode() + b"\0" + event.frame.encode(), self._local_socket)
             except OSError as error:
-                return f"no server takes it at {self._local_socket} ({error.strerror})"
+                return f"no server takes it at {self._local_socket} ({error.strerror or error})"
         return None
 
 

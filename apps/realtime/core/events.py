@@ -4,6 +4,7 @@ The frame is made once, by the publisher; everything behind it hands the same te
 """
 
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,13 +53,13 @@ def check_event_id(event_id: object) -> str:
         BadEvent: no text, empty, over 255 bytes, no valid Unicode, or reserved by the protocol.
     """
     if not isinstance(event_id, str) or not event_id:
-        raise BadEvent(f"an event id is a text that is not empty, not {event_id!r}")
+        raise BadEvent(f"an event id is a text that is not empty, not {_quoted(event_id)}")
     if event_id in RESERVED_IDS:
         raise BadEvent(f"the event id {event_id!r} is reserved by the protocol: choose another one")
     try:
         size = len(event_id.encode())
     except UnicodeEncodeError as error:
-        raise BadEvent(f"the event id {event_id!r} is no valid Unicode text") from error
+        raise BadEvent(f"the event id {_quoted(event_id)} is no valid Unicode text") from error
     if size > ID_MAX_BYTES:
         raise BadEvent(f"an event id has at most {ID_MAX_BYTES} bytes, this one has {size}")
     return event_id
@@ -120,6 +121,11 @@ def parse_body(body: bytes, stream: Stream, headers: Mapping[str, Any], mid: str
     if content.get("stream", stream) != stream:
         raise DroppedBody("forged_stream")
     return Event(stream, event_id, frame, len(body), mid)
+
+
+def _quoted(value: object) -> str:
+    # Anybody's input, on its way into a message and a log: short, and never evaluated as a whole.
+    return reprlib.repr(value)
 
 
 def _refuse_constant(name: str) -> object:

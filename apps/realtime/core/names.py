@@ -4,6 +4,7 @@ A stream is `user.<id>`, `all` or `topic.<name>`. Ids and names come from outsid
 user types, the result holds no `.`, `*` or `#` of its own and no two inputs give one result.
 """
 
+import reprlib
 from hashlib import sha256
 from typing import Final, NewType
 from urllib.parse import quote
@@ -35,7 +36,7 @@ def escape(name: str) -> str:
     try:
         raw = name.encode()
     except UnicodeEncodeError as error:
-        raise BadRecipient(f"the name {name!r} is no valid Unicode text") from error
+        raise BadRecipient(f"the name {reprlib.repr(name)} is no valid Unicode text") from error
     # quote() never touches `.` and `~`, which mean something here.
     escaped = quote(raw, safe="").replace(".", "%2E").replace("~", "%7E")
     if len(escaped) <= ESCAPED_MAX_BYTES:

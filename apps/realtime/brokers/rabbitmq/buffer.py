@@ -6,7 +6,7 @@ from typing import Final
 
 from ... import metrics
 from ...core.events import Event
-from .throttled import ThrottledLog
+from ..throttled import ThrottledLog
 
 # A site of modest size pushes a few events a second: this is half an hour of outage. Beyond it the oldest ephemeral
 # event is the one worth least.

@@ -1,15 +1,18 @@
-"""One channel of a link and the queues consumed on it (docs/brokers.md).
+"""A share of a link's streams: a channel that consumes their queues, and one that sets them up (docs/brokers.md).
 
-A channel that the broker closes (406, 403, 404) takes only its own lane down: the lane opens another one, at a limited
-rate, and its streams are opened again. The other lanes never notice.
+The broker closes a channel over a call that it refuses (403, 404, 406). So whatever may be refused for a single stream
+happens on a channel without consumers: the streams that flow never notice. Should the broker close a consuming channel
+all the same, it takes only its own lane down.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from aio_pika.abc import AbstractChannel
+from aiormq.abc import AbstractChannel as UnderlayChannel
 
 from ...core.names import Stream
 from .backoff import Backoff
@@ -29,14 +32,13 @@ class ConsumedQueue:
         alive: False once the broker took the queue, its consumer or its channel away.
     """
 
-    def __init__(self, name: str, channel: AbstractChannel) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.channel = channel
         self.alive = True
 
 
 class Lane:
-    """A channel, opened when it is needed and again after the broker closed it.
+    """Two channels, opened when they are needed and again after the broker closed them.
 
     `on_dead` is told of a queue whose events stop: its streams must be opened again.
     """
@@ -45,76 +47,81 @@ class Lane:
         self._link = link
         self._on_message = on_message
         self._on_dead = on_dead
-        self._channel: AbstractChannel | None = None
+        # Declares and binds; None before its first use and after the broker closed it.
+        self._setup: AbstractChannel | None = None
+        # Consumes; the same.
+        self._consuming: AbstractChannel | None = None
+        self._consuming_since = 0.0
+        self._backoff = Backoff(longest_secs=30.0)
         # A channel answers one call at a time. Waiting here instead of inside the call keeps its deadline for the
         # broker alone: with a thousand streams to open the last ones would time out, and that closes the channel.
         self._turn = asyncio.Lock()
-        self._opened_at = 0.0
-        self._backoff = Backoff(longest_secs=30.0)
         # By consumer tag.
         self._queues: dict[str, ConsumedQueue] = {}
 
-    async def consume(self, name: str, stream: Stream | None = None) -> ConsumedQueue:
-        """Declare an exclusive queue, bind it to the stream and consume it.
-
-        Three calls and one round trip: the broker works through a channel in order, so its answer to the last one says
-        that the others went well.
-        """
+    async def consume(self, name: str, stream: Stream) -> ConsumedQueue:
+        """Declare an exclusive queue, bind it to the stream and consume it."""
         async with self._turn:
-            channel = await self._ready()
-            underlay = await channel.get_underlay_channel()
-            await underlay.queue_declare(
+            consuming = await self._consuming_channel()
+            setup = await self._setup_channel()
+            await setup.queue_declare(
                 name, exclusive=True, auto_delete=True, arguments=dict(QUEUE_ARGUMENTS), nowait=True
             )
-            if stream is not None:
-                await underlay.queue_bind(name, EXCHANGE, stream, nowait=True)
-            queue = ConsumedQueue(name, channel)
-            # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
-            self._queues[name] = queue
             try:
-                await underlay.basic_consume(
+                # The broker works through a channel in order: this answer says that the declaration went well too.
+                await setup.queue_bind(name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+                queue = ConsumedQueue(name)
+                # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
+                self._queues[name] = queue
+                await consuming.basic_consume(
                     name, self._on_message, no_ack=True, consumer_tag=name, timeout=RPC_TIMEOUT_SECS
                 )
             except BaseException:
                 self._queues.pop(name, None)
+                # It deletes itself after its last consumer only, and it never had one.
+                with suppress(Exception):
+                    await (await self._setup_channel()).queue_delete(name, nowait=True)
                 raise
             return queue
 
     async def bind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Let the stream's events into the queue."""
         async with self._turn:
-            underlay = await queue.channel.get_underlay_channel()
-            await underlay.queue_bind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+            setup = await self._setup_channel()
+            await setup.queue_bind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
 
     async def unbind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Keep the stream's events out again."""
         async with self._turn:
-            underlay = await queue.channel.get_underlay_channel()
-            await underlay.queue_unbind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+            setup = await self._setup_channel()
+            await setup.queue_unbind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
 
     async def delete(self, queue: ConsumedQueue) -> None:
         """Give the queue back to the broker."""
         queue.alive = False
         self._queues.pop(queue.name, None)
         async with self._turn:
-            underlay = await queue.channel.get_underlay_channel()
-            await underlay.queue_delete(queue.name, nowait=True)
+            await (await self._setup_channel()).queue_delete(queue.name, nowait=True)
 
-    async def _ready(self) -> AbstractChannel:
-        if self._channel is not None and not self._channel.is_closed:
-            return self._channel
-        loop = asyncio.get_running_loop()
-        if self._channel is not None:
-            if loop.time() - self._opened_at > _STABLE_SECS:
-                self._backoff.reset()
-            await asyncio.sleep(self._backoff.next_secs())
-        channel = await self._link.channel()
-        self._channel = channel
-        self._opened_at = loop.time()
-        channel.close_callbacks.add(self._channel_closed)
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(self._cancelled)
-        return channel
+    async def _setup_channel(self) -> UnderlayChannel:
+        # At once, whenever it is needed: each stream limits the rate of its own attempts.
+        if self._setup is None or self._setup.is_closed:
+            self._setup = await self._link.channel()
+        return await self._setup.get_underlay_channel()
+
+    async def _consuming_channel(self) -> UnderlayChannel:
+        if self._consuming is None or self._consuming.is_closed:
+            loop = asyncio.get_running_loop()
+            if self._consuming is not None:
+                if loop.time() - self._consuming_since > _STABLE_SECS:
+                    self._backoff.reset()
+                await asyncio.sleep(self._backoff.next_secs())
+            channel = await self._link.channel()
+            self._consuming = channel
+            self._consuming_since = loop.time()
+            channel.close_callbacks.add(self._channel_closed)
+            (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(self._cancelled)
+        return await self._consuming.get_underlay_channel()
 
     def _cancelled(self, frame: Any) -> None:
         queue = self._queues.pop(frame.consumer_tag, None)

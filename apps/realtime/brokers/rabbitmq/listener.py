@@ -17,10 +17,10 @@ from ... import metrics
 from ...core.events import DroppedBody, parse_body
 from ...core.names import ALL, Stream, is_stream
 from ..base import OnEvent
+from ..throttled import ThrottledLog
 from .backoff import Backoff
 from .lane import ConsumedQueue, Lane
 from .link import Link, describe
-from .throttled import ThrottledLog
 from .topology import QueueNames, redacted, uses_user_queue
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class _Wiring:
     async def node_queue(self, lane: Lane) -> ConsumedQueue:
         async with self._node_queue_lock:
             if self._node_queue is None or not self._node_queue.alive:
-                self._node_queue = await lane.consume(self._names.next("node"))
+                self._node_queue = await lane.consume(self._names.next("node"), ALL)
             return self._node_queue
 
 
@@ -135,6 +135,17 @@ class RabbitListener:
     # The link ------------------------------------------------------------------------------------
 
     async def _supervise(self) -> None:
+        while True:
+            try:
+                await self._keep_linked()
+            except Exception:
+                # A defect of ours must not silence the node for good.
+                logger.exception("The listener's supervision failed; starting it again")
+                self._wiring = None
+                self._problem = "internal error, see the log"
+                await asyncio.sleep(1)
+
+    async def _keep_linked(self) -> None:
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         name = f"message-flow node {socket.gethostname()} {os.getpid()}"

@@ -6,6 +6,7 @@ on. Every wait has a deadline: connecting, an alarm that blocks the connection, 
 
 import atexit
 import logging
+import multiprocessing.util
 import os
 import threading
 import time
@@ -22,9 +23,9 @@ from pika.spec import Basic, BasicProperties
 
 from ... import metrics
 from ...core.events import Event
+from ..throttled import ThrottledLog
 from .backoff import Backoff
 from .buffer import EventBuffer
-from .throttled import ThrottledLog
 from .topology import EXCHANGE, EXCHANGE_TYPE, redacted, with_query
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,8 @@ class RabbitPublisher:
             if self._worker is None:
                 self._worker = _Worker(self._parameters, self._buffer, redacted(self._url))
                 self._worker.start()
+                # Children of multiprocessing, Celery's among them, end without atexit.
+                multiprocessing.util.Finalize(None, _close_if_alive, (weakref.ref(self),), exitpriority=10)
             return self._worker
 
 
@@ -173,13 +176,17 @@ class _Worker(threading.Thread):
     def _connect(self) -> None:
         if self._stopping:
             return
-        self._connection = SelectConnection(
-            self._parameters,
-            on_open_callback=self._opened,
-            on_open_error_callback=self._failed,
-            on_close_callback=self._failed,
-            custom_ioloop=self._ioloop,
-        )
+        try:
+            self._connection = SelectConnection(
+                self._parameters,
+                on_open_callback=self._opened,
+                on_open_error_callback=self._failed,
+                on_close_callback=self._failed,
+                custom_ioloop=self._ioloop,
+            )
+        except Exception as error:  # no callback follows
+            self._report(error)
+            self._ioloop.call_later(self._backoff.next_secs(), self._connect)
 
     def _opened(self, connection: SelectConnection) -> None:
         connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -269,6 +276,8 @@ class _Worker(threading.Thread):
 
     def _on_unblocked(self, connection: SelectConnection, frame: Method[Any]) -> None:
         self._blocked = False
+        if self._channel is None:
+            return
         self.problem = None
         metrics.BROKER_CONNECTED.labels("publisher").set(1)
         now = time.monotonic()

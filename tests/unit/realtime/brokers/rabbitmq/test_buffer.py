@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from apps.realtime.brokers.rabbitmq import buffer as module
 from apps.realtime.brokers.rabbitmq.buffer import MAX_BYTES, MAX_EVENTS, EventBuffer
-from apps.realtime.brokers.rabbitmq.throttled import ThrottledLog
+from apps.realtime.brokers.throttled import ThrottledLog
 from apps.realtime.core.events import FRAME_MAX_BYTES, Event
 from apps.realtime.core.names import Stream
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from apps.realtime.brokers.rabbitmq import throttled as module
-from apps.realtime.brokers.rabbitmq.throttled import ThrottledLog
+from apps.realtime.brokers import throttled as module
+from apps.realtime.brokers.throttled import ThrottledLog
 
 
 def test_a_flood_is_one_line_a_second_with_its_number(
