@@ -13,6 +13,16 @@ const TIMEOUT_MS = 8000;
 export class SignedOut extends Error {}
 
 /**
+ * A page of another origin (REALTIME_ALLOWED_ORIGINS) has to say that the session cookie goes along; the answer decides
+ * whether it may read the token.
+ * @param {string} url
+ * @returns {RequestCredentials}
+ */
+function credentialsFor(url) {
+  return new URL(url, document.baseURI).origin === location.origin ? "same-origin" : "include";
+}
+
+/**
  * @param {string} url
  * @returns {Promise<string>} a new token
  * @throws {SignedOut} the endpoint answered 401
@@ -21,7 +31,7 @@ export class SignedOut extends Error {}
 export async function fetchToken(url) {
   const response = await fetch(url, {
     headers: { Accept: "application/json" },
-    credentials: "same-origin",
+    credentials: credentialsFor(url),
     cache: "no-store",
     // A redirect means a login page: its HTML is no token.
     redirect: "error",

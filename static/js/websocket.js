@@ -22,13 +22,18 @@ function createSocket(url, messageHandler) {
   const MAX_RETRY_MS = 30_000;
   // The server beats every 45 s or so: a socket that is silent for twice that long is dead, whatever TCP believes.
   const SILENCE_MS = 90_000;
+  // A session shorter than this does not count as a recovery: a server that lets in and drops is not hammered.
+  const STABLE_MS = 10_000;
 
   // The article's pages say ws:// even where they are served by https://, which browsers refuse as mixed content.
   const address = location.protocol === "https:" ? url.replace(/^ws:/, "wss:") : url;
   const root = typeof $SCRIPT_ROOT === "undefined" ? "" : $SCRIPT_ROOT;
 
   let socket;
+  // Failed or short tries in a row.
   let attempt = 0;
+  // When the first AUTH OK came on the present socket; 0 before.
+  let onlineAt = 0;
   let ended = false;
   let retry = 0;
   let watchdog = 0;
@@ -45,6 +50,7 @@ function createSocket(url, messageHandler) {
   function open() {
     const current = new WebSocket(address);
     socket = current;
+    onlineAt = 0;
     current.onopen = () => show("Online", "No");
     current.onmessage = (message) => {
       watch(current);
@@ -75,7 +81,7 @@ function createSocket(url, messageHandler) {
         authenticate(current);
         break;
       case "AUTH OK":
-        attempt = 0;
+        onlineAt ||= Date.now();
         show("Online", "Yes");
         break;
       case "AUTH FAILED":
@@ -88,8 +94,10 @@ function createSocket(url, messageHandler) {
 
   async function authenticate(current) {
     try {
-      const response = await fetch(`${root}/socket_auth_token`, {
-        credentials: "same-origin",
+      const tokenUrl = new URL(`${root}/socket_auth_token`, document.baseURI);
+      const response = await fetch(tokenUrl, {
+        // A page of another origin (REALTIME_ALLOWED_ORIGINS) has to say that the session cookie goes along.
+        credentials: tokenUrl.origin === location.origin ? "same-origin" : "include",
         cache: "no-store",
         redirect: "error",
       });
@@ -114,6 +122,9 @@ function createSocket(url, messageHandler) {
     show("Offline", "No");
     // 4500 to 4999 mean stop (docs/protocol.md).
     if (!ended && !(code >= 4500 && code <= 4999)) {
+      if (onlineAt !== 0 && Date.now() - onlineAt >= STABLE_MS) {
+        attempt = 0;
+      }
       const cap = Math.min(MAX_RETRY_MS, 1000 * 2 ** Math.min(attempt, 5));
       attempt += 1;
       retry = setTimeout(open, MIN_RETRY_MS + Math.random() * (cap - MIN_RETRY_MS));

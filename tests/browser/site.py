@@ -20,13 +20,13 @@ START_DEADLINE_SECS: Final = 60
 
 
 class Site:
-    """One server with its own data in `folder`.
+    """One server with its own data in `folder` and `settings` above the tests' own.
 
     Attributes:
         url: where it answers, without a slash at the end.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "server.log"
@@ -44,6 +44,7 @@ class Site:
             "DEMO_PASSWORD": PASSWORD,
             "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
             "TEST_LOCAL_SOCKET": str(folder / "realtime.sock"),
+            **settings,
         }
         self.manage("migrate", "-v0")
         self.manage("demo_users")

@@ -104,6 +104,34 @@ def test_a_lost_socket_comes_back(old_page: OldPage) -> None:
     assert old_page.authenticate() == "token-2"
 
 
+def test_backoff_starts_again_after_a_stable_session_only(old_page: OldPage) -> None:
+    bench = old_page.bench
+    for online_ms, retry_ms in ((9_999, 750), (9_999, 1250), (10_000, 750), (0, 1250)):
+        sockets = bench.sockets
+        bench.open()
+        old_page.authenticate()
+        bench.wait_ms(online_ms)
+        bench.close(1006)
+        bench.wait_ms(retry_ms - 1)
+        assert bench.sockets == sockets
+        bench.wait_ms(1)
+        assert bench.sockets == sockets + 1
+
+
+def test_a_renewal_does_not_make_a_session_younger(old_page: OldPage) -> None:
+    bench = old_page.bench
+    bench.close(1006)
+    bench.wait_ms(750)
+    bench.open()
+    old_page.authenticate()
+    bench.wait_ms(9_999)
+    old_page.authenticate()
+    bench.wait_ms(1)
+    bench.close(1006)
+    bench.wait_ms(750)
+    assert bench.sockets == 3
+
+
 def test_a_site_that_gives_no_token_is_tried_again(old_page: OldPage) -> None:
     bench = old_page.bench
     bench.token_statuses.append(502)
