@@ -3,6 +3,7 @@
 DEMO=1 is the laptop: every value has a default. Without it this is production, which refuses what is unsafe.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 RUN_DIR = BASE_DIR / "run"
 
 env = Env()
-env.read_env(str(BASE_DIR / ".env"), recurse=False)
+# `make` writes it for the laptop. Whoever brings a secret of their own, a server above all, gets none of it.
+if "SECRET_KEY" not in os.environ:
+    env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
 
 def _list(name: str, default: list[str]) -> list[str]:
@@ -88,6 +91,15 @@ DATABASES = {
         conn_health_checks=True,
     )
 }
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # A peer that is gone without a word: without these, libpq waits for as long as the kernel does, about 15 minutes.
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,
+    }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Readers do not wait for the writer, and a writer waits for another one instead of failing.
     DATABASES["default"]["OPTIONS"] = {

@@ -29,6 +29,8 @@ def problems(request: HttpRequest) -> dict[str, str | None]:
         process.publisher.start()
         found["broker"] = process.publisher.problem
     if node is not None:
+        # The probe's fresh connection may be fine while those that sockets use are dead.
+        found["database"] = found["database"] or node.database.problem
         found["listener"] = "going down" if node.draining else node.listener_problem
     return found
 

@@ -4,12 +4,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from channels.consumer import AsyncConsumer
-from channels.db import database_sync_to_async
 from django.db import Error as DatabaseError
 
 from .. import metrics
@@ -29,11 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-# A database that takes longer than this to find two rows is as good as gone.
-VERIFY_TIMEOUT_SECS: Final = 5.0
 # Spread over this time, clients that were sent away do not come back as one wave.
 RESYNC_SPREAD_MS: Final = (1_000, 10_000)
 # A 2016 page ignores close codes and reconnects at once: refusing it slowly is the only brake there is.
@@ -44,7 +38,7 @@ class RealtimeConsumer(AsyncConsumer):
     """One browser socket.
 
     Channels' own `__call__` is replaced: there is no channel layer here, and its dispatch hops to a thread for each
-    message to look after database connections, which `database_sync_to_async` does where the database is used.
+    message to look after database connections, which `DatabaseThreads` does where the database is used.
     """
 
     def __init__(self, node: "Node") -> None:
@@ -188,8 +182,7 @@ class RealtimeConsumer(AsyncConsumer):
     async def _verify(self, token: str) -> list[Action]:
         now = _now()
         try:
-            async with asyncio.timeout(VERIFY_TIMEOUT_SECS):
-                who = await self._in_database_thread(identity.identify)(token, now.wall)
+            who = await self._node.database.ask(identity.identify, token, now.wall)
         except TokenRefused as refused:
             metrics.AUTHENTICATIONS.labels("refused").inc()
             logger.info("Socket %s: token refused, %s", self._session.sid, refused)
@@ -242,14 +235,10 @@ class RealtimeConsumer(AsyncConsumer):
         if not topics or who is None:
             return {}
         try:
-            async with asyncio.timeout(VERIFY_TIMEOUT_SECS):
-                return await self._in_database_thread(identity.allowed_topics)(who.user_id, topics, self._node.topics)
+            return await self._node.database.ask(identity.allowed_topics, who.user_id, topics, self._node.topics)
         except (DatabaseError, TimeoutError) as error:
             logger.warning("Socket %s: no verdict on its topics, %s", self._session.sid, type(error).__name__)
             return None
-
-    def _in_database_thread(self, function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-        return database_sync_to_async(function, thread_sensitive=False, executor=self._node.database_threads)
 
     def _resync(self) -> list[Action]:
         after_ms = random.randint(*RESYNC_SPREAD_MS)  # noqa: S311 - spreads load

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ..brokers.base import Listener
@@ -12,6 +11,7 @@ from ..conf import RealtimeSettings
 from ..core.session import SessionConfig
 from ..topics import TopicRegistry
 from .consumer import RealtimeConsumer
+from .database import DatabaseThreads
 from .hub import Hub
 from .limits import Limits
 
@@ -21,18 +21,13 @@ HEARTBEAT_JITTER_SECS: Final = 8.0
 # to pile up for one.
 SLOW_READERS_EVERY_SECS: Final = 1.0
 
-# Each holds a database connection of its own.
-DATABASE_THREADS: Final = 4
-
 
 class Node:
     """Everything that the sockets of one process share. It belongs to one event loop.
 
     Attributes:
         consumers: the open sockets that were not refused.
-        database_threads: where sockets ask the database. Django's own thread for async code is a single one, in which a
-            slow topic rule of one user would hold up everybody else's authentication.
-        draining: True once the process is going down.
+        database: where its sockets ask the database.
     """
 
     def __init__(self, conf: RealtimeSettings, exchange: Exchange, topics: TopicRegistry) -> None:
@@ -50,7 +45,7 @@ class Node:
             max_topics=conf.max_topics_per_socket,
         )
         self.consumers: set[RealtimeConsumer] = set()
-        self.database_threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="message-flow-database")
+        self.database = DatabaseThreads()
         self.draining = False
         self._listener: Listener = make_listener(conf, exchange)
         self.hub = Hub(self._listener)
@@ -81,9 +76,9 @@ class Node:
         """Stop listening."""
         self._sweep.cancel()
         await self._listener.close()
-        self.database_threads.shutdown(wait=False, cancel_futures=True)
+        self.database.close()
 
     def _end_slow_readers(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(SLOW_READERS_EVERY_SECS, self._end_slow_readers)
         for consumer in list(self.consumers):
             consumer.end_if_behind()
-        self._sweep = asyncio.get_running_loop().call_later(SLOW_READERS_EVERY_SECS, self._end_slow_readers)

@@ -31,7 +31,7 @@ def request_at(node: Any = None) -> HttpRequest:
 
 
 def a_node(*, draining: bool = False, problem: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(draining=draining, listener_problem=problem)
+    return SimpleNamespace(draining=draining, listener_problem=problem, database=SimpleNamespace(problem=None))
 
 
 def test_a_web_process_needs_database_and_publisher(probe: Any, published: RecordingPublisher) -> None:
@@ -44,6 +44,14 @@ def test_a_node_needs_its_listener_and_a_publisher_only_once_it_published(
     assert health.problems(request_at(a_node())) == {"database": None, "listener": None}
     process._publisher = RecordingPublisher()
     assert health.problems(request_at(a_node())) == {"database": None, "broker": None, "listener": None}
+
+
+def test_a_node_whose_sockets_get_no_answer_is_not_ready_although_the_probe_does(
+    probe: Any, published: RecordingPublisher
+) -> None:
+    node = a_node()
+    node.database.problem = "no answer within 5 s"
+    assert health.problems(request_at(node))["database"] == "no answer within 5 s"
 
 
 def test_a_listener_that_hears_nothing_is_named(probe: Any, published: RecordingPublisher) -> None:

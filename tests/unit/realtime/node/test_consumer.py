@@ -15,7 +15,7 @@ from apps.realtime import EVERYONE, Topic, push
 from apps.realtime.core.session import Instant
 from apps.realtime.models import SignIn
 from apps.realtime.node import consumer as module
-from apps.realtime.node import identity
+from apps.realtime.node import database, identity
 from apps.realtime.node.node import Node
 from tests.unit.conftest import MakeToken, MakeUser
 
@@ -367,7 +367,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 async def test_a_database_that_hangs_is_as_good_as_away(
     open_socket: OpenSocket, monkeypatch: pytest.MonkeyPatch, hanging: threading.Event, v1: bool
 ) -> None:
-    monkeypatch.setattr(module, "VERIFY_TIMEOUT_SECS", 0.05)
+    monkeypatch.setattr(database, "TIMEOUT_SECS", 0.05)
     socket = open_socket(v1=v1)
     await socket.frame()
     socket.say("some.token")

@@ -1,0 +1,89 @@
+"""Where sockets ask the database: threads of their own, with a deadline (docs/node.md).
+
+Django has a single thread for async code, in which a slow topic rule of one user would hold up everybody else's
+authentication. A database that takes a question and never answers keeps its thread; when all are kept, new ones take
+over, so that sockets authenticate again as soon as new connections work.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, ParamSpec, TypeVar
+
+from channels.db import database_sync_to_async
+from django.db import Error, connections
+
+logger = logging.getLogger(__name__)
+
+# Each holds a database connection of its own.
+THREADS: Final = 4
+# A database that takes longer than this to find two rows is as good as gone.
+TIMEOUT_SECS: Final = 5.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseThreads:
+    """The database of a node's sockets.
+
+    Attributes:
+        problem: why the last question got no answer, for the health check; None when it got one.
+    """
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self._executor = _new_executor()
+        # Questions in a row that this executor never answered: each may have taken a thread along.
+        self._unanswered = 0
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function in one of the threads.
+
+        Raises:
+            TimeoutError: no answer within 5 s.
+            django.db.Error: and whatever else the function raises.
+        """
+        executor = self._executor
+        call = database_sync_to_async(function, thread_sensitive=False, executor=executor)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECS):
+                answer = await call(*args, **kwargs)
+        except TimeoutError:
+            self.problem = f"no answer within {TIMEOUT_SECS:.0f} s"
+            if executor is self._executor:
+                self._unanswered += 1
+                if self._unanswered >= THREADS:
+                    self._take_over()
+            raise
+        except Error as error:
+            self.problem = type(error).__name__
+            raise
+        except BaseException:  # a refusal is an answer
+            self._answered()
+            raise
+        self._answered()
+        return answer
+
+    def close(self) -> None:
+        """Let go of the threads and of their connections; calling it again does nothing."""
+        with suppress(RuntimeError):
+            for _ in range(THREADS):
+                self._executor.submit(connections.close_all)
+        self._executor.shutdown(wait=False)
+
+    def _answered(self) -> None:
+        self.problem = None
+        self._unanswered = 0
+
+    def _take_over(self) -> None:
+        logger.warning("No thread of the node gets an answer from the database; starting new ones")
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = _new_executor()
+        self._unanswered = 0
+
+
+def _new_executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="message-flow-database")

@@ -1,0 +1,64 @@
+"""How a node's sockets ask the database (docs/node.md)."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.db import OperationalError
+
+from apps.realtime.node import database
+from apps.realtime.node.database import THREADS, DatabaseThreads
+from apps.realtime.tokens import TokenRefused
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseThreads]:
+    """Threads with a short patience."""
+    monkeypatch.setattr(database, "TIMEOUT_SECS", 0.1)
+    threads = DatabaseThreads()
+    yield threads
+    threads.close()
+
+
+@pytest.fixture
+def answer() -> Iterator[threading.Event]:
+    """What a silent database waits for."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def test_an_answer_is_an_answer(threads: DatabaseThreads) -> None:
+    threads.problem = "from before"
+    assert await threads.ask(max, 1, 2) == 2
+    assert threads.problem is None
+
+
+async def test_a_refusal_is_an_answer_and_an_error_of_the_database_is_none(threads: DatabaseThreads) -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(OperationalError):
+        await threads.ask(fail, OperationalError("gone"))
+    assert threads.problem == "OperationalError"
+    with pytest.raises(TokenRefused):
+        await threads.ask(fail, TokenRefused("expired"))
+    assert threads.problem is None
+
+
+async def test_questions_do_not_wait_for_each_other(threads: DatabaseThreads, answer: threading.Event) -> None:
+    slow = asyncio.ensure_future(threads.ask(answer.wait, 30))
+    assert await threads.ask(max, 1, 2) == 2
+    answer.set()
+    assert await slow
+
+
+async def test_when_every_thread_is_kept_new_ones_take_over(threads: DatabaseThreads, answer: threading.Event) -> None:
+    asked = [threads.ask(answer.wait, 30) for _ in range(THREADS)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [TimeoutError] * THREADS
+    assert threads.problem == "no answer within 0 s"
+    # The old ones are still kept, and nobody is held up by it.
+    assert await threads.ask(max, 1, 2) == 2
+    assert threads.problem is None
