@@ -229,6 +229,35 @@ async def test_publishes_before_and_after_a_fork_and_flushes_at_exit(rig: Rig, b
     assert time.monotonic() - started < 30
 
 
+_MULTIPROCESSING_PROGRAM = """
+import multiprocessing
+import django
+django.setup()
+from apps.realtime import EVERYONE, push
+
+def work():
+    push(EVERYONE, "child/PUSH", 1)
+
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join(20)
+"""
+
+
+async def test_a_child_of_multiprocessing_flushes_at_its_exit(rig: Rig, broker: RabbitMQ, vhost: str) -> None:
+    """Such a child ends without atexit; Celery's prefork workers are of the kind."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", _MULTIPROCESSING_PROGRAM],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DEMO": "1", "AMQP_URL": broker.url(vhost)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    await rig.arrived(1)
+
+
 async def test_exit_with_a_dead_broker_takes_two_seconds_at_most(unused_tcp_port: int) -> None:
     program = """
 import django, time, sys

@@ -100,3 +100,13 @@ def test_a_short_key_is_refused_at_any_place_and_never_shown(settings: Settings,
 def test_32_bytes_are_a_key(settings: Settings) -> None:
     settings.REALTIME_SECRET = "é" * 16
     assert realtime_settings().secrets == ("é" * 16,)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://broker/", "broker:5672", "amqp://", "amqp://user:secret-word@host:port/", "amqp://h:99999/", 5]
+)
+def test_a_broker_url_that_cannot_work_is_refused_without_quoting_it(settings: Settings, url: object) -> None:
+    settings.REALTIME_AMQP_URL = url
+    with pytest.raises(ImproperlyConfigured, match="REALTIME_AMQP_URL is not of the form") as caught:
+        realtime_settings()
+    assert "secret-word" not in str(caught.value)

@@ -228,3 +228,10 @@ def test_no_body_does_more_than_being_dropped(raw: bytes) -> None:
     except DroppedBody:
         return
     assert event.id not in RESERVED_IDS
+
+
+def test_a_message_quotes_a_foreign_value_briefly() -> None:
+    for bad in ["\ud800" + "x" * 300_000, ["x" * 300_000] * 10, {"k" * 300_000: 1}]:
+        with pytest.raises(BadEvent) as caught:
+            check_event_id(bad)
+        assert len(str(caught.value)) < 500
