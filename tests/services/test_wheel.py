@@ -6,6 +6,7 @@ socket of its own, a second database. Nothing of this repository but the wheel i
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from tests.services.rigs.site import BIN, ROOT, Node
 from tests.services.rigs.target import claims_of
 
 SCRATCH: Final = Path(__file__).parent / "scratch_project"
+# The README's files, by their first line; its project is called mysite.
+_README_FILE: Final = r"```python\n# mysite/{}\n(.*?)```"
 EMAIL, PASSWORD = "alice@shop.example", "password-of-the-shop"
 _COMMAND_SECS: Final = 60
 
@@ -33,7 +36,7 @@ LINES: Final = {
     "INSTALLED_APPS": ("settings.py", '    "message_flow",\n', "add 'message_flow' to INSTALLED_APPS"),
     "the ASGI application": (
         "asgi.py",
-        "application = message_flow.asgi.application(application)\n",
+        "application = realtime_application(application)\n",
         "message_flow.asgi.application(",
     ),
     "the URLs": ("urls.py", '    path("", include("message_flow.urls")),\n', 'include("message_flow.urls")'),
@@ -67,6 +70,12 @@ class Project:
         text = path.read_text()
         assert text.count(line) == 1
         path.write_text(text.replace(line, ""))
+
+    def take_from_readme(self, module: str) -> None:
+        """Put the README's file in the place of one of its modules, word for word."""
+        text = (ROOT / "README.md").read_text()
+        (code,) = re.findall(_README_FILE.format(re.escape(module)), text, re.DOTALL)
+        (self.folder / "shop" / module).write_text(code.replace("mysite", "shop"))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command of Django's, as by the project's manage.py."""
@@ -198,6 +207,28 @@ def test_check_names_the_line_that_is_missing(library: Path, tmp_path: Path, lin
 def test_a_deployment_without_a_broker_is_warned(migrated: Project) -> None:
     done = migrated.run("check", "--deploy", "--fail-level", "WARNING")
     assert "REALTIME_AMQP_URL is not set" in done.stderr
+
+
+async def test_the_asgi_module_of_the_readme_serves(migrated: Project, library: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", library)
+    project.take_from_readme("asgi.py")
+    for database in migrated.folder.glob("*.sqlite3"):
+        shutil.copy(database, project.folder)
+    assert "no issues" in project.manage("check")
+    node = project.start()
+    try:
+        await asyncio.to_thread(node.wait_ready)
+        alice = Person(node.http)
+        alice.get("/enter/")
+        alice.post("/enter/", {"email": EMAIL, "password": PASSWORD})
+        tab = await Tab.open(node.websocket, alice.token())
+        await asyncio.to_thread(alice.post, "/ship/", {})
+        assert (await tab.wait_for_event("order/SHIPPED"))["id"] == "order/SHIPPED"
+        await tab.close()
+        assert node.stop() == 0
+    finally:
+        if node.process.running:
+            node.kill9()
 
 
 async def test_the_project_pushes_to_its_users(shop: Node) -> None:

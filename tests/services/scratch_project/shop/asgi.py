@@ -12,11 +12,11 @@ from django.urls import path
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 django_app = get_asgi_application()
 
-import message_flow.asgi  # noqa: E402 - needs the apps to be loaded
+from message_flow.asgi import application as realtime_application  # noqa: E402 - needs the apps to be loaded
 
 from shop.rooms import Room  # noqa: E402
 
 application = ProtocolTypeRouter(
     {"http": django_app, "websocket": AuthMiddlewareStack(URLRouter([path("ws/room/", Room.as_asgi())]))}
 )
-application = message_flow.asgi.application(application)
+application = realtime_application(application)
