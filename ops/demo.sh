@@ -26,12 +26,14 @@ fi
 echo
 echo "Message Flow: http://127.0.0.1:$port/"
 "$python" manage.py demo_users
+# A second shell does not have it, and would talk to the in-process broker.
+on=${AMQP_URL+$(printf 'AMQP_URL=%q ' "$AMQP_URL")}
 cat << TEXT
 
 Try, with the page open, from a second shell:
-  $python manage.py realtime publish --user alice --id 'EXAMPLE ID' --data '{"n": 1}'
-  $python manage.py publish_news --title 'Hello everybody'
-  $python manage.py shell -c "from apps.demo.models import *; from django.contrib.auth.models import User
+  $on$python manage.py realtime publish --user alice --id 'EXAMPLE ID' --data '{"n": 1}'
+  $on$python manage.py publish_news --title 'Hello everybody'
+  $on$python manage.py shell -c "from apps.demo.models import *; from django.contrib.auth.models import User
 Comment.objects.create(article=Article.objects.filter(author__username='alice').first(), author=User.objects.get(username='bob'), text='From a shell')"
 
 Ctrl-C ends it. The same product on RabbitMQ, PostgreSQL and nginx: make stack
