@@ -1,7 +1,9 @@
 """`application(django_app)`: the ASGI entry that serves the socket beside the project's own (docs/node.md).
 
-    # project/asgi.py
-    application = realtime.asgi.application(get_asgi_application())
+    # mysite/asgi.py; the order matters: Django first, as this package needs its apps
+    django_app = get_asgi_application()
+    from message_flow.asgi import application as realtime_application
+    application = realtime_application(django_app)
 
 The project's own Channels routes stay where they are: wrap the ProtocolTypeRouter that holds them.
 """

@@ -45,8 +45,10 @@ def check_asgi(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
     """The ASGI application."""
     path = getattr(settings, "ASGI_APPLICATION", None)
     hint = (
-        f"In the ASGI module: application = {_package()}.asgi.application(get_asgi_application()); "
-        'in the settings: ASGI_APPLICATION = "<project>.asgi.application".'
+        f"In the ASGI module, in this order: django_app = get_asgi_application(); "
+        f"from {_package()}.asgi import application as realtime_application; "
+        f"application = realtime_application(django_app). "
+        'In the settings: ASGI_APPLICATION = "<project>.asgi.application".'
     )
     if not path:
         return [Error("ASGI_APPLICATION is not set.", hint=hint, id="message_flow.E003")]
