@@ -1,7 +1,11 @@
 """The tests' own tools: what they say they do, they do (docs/stack.md)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import gc
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -15,31 +19,22 @@ from tests.services.rigs.site import PASSWORD, Node, Site
 DEADLINE_SECS = 5.0
 
 
+class _Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        with suppress(ConnectionError):
+            while data := self.request.recv(100):
+                self.request.sendall(data)
+
+
 @pytest.fixture
-async def echo_port() -> AsyncIterator[int]:
-    """A server that says what it hears."""
-    answering: set[asyncio.Task[None]] = set()
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        answering.add(task)
-        try:
-            while data := await reader.read(100):
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async with await asyncio.start_server(echo, LOOPBACK, 0) as server:
-        yield server.sockets[0].getsockname()[1]
-    # The proxy before it is closed by now, so each of these has come to its end or is about to.
-    if answering:
-        await asyncio.wait(answering, timeout=DEADLINE_SECS)
+def echo_port() -> Iterator[int]:
+    """A server that says what it hears. It ends with its last connection: the proxy before it has to be closed."""
+    with socketserver.ThreadingTCPServer((LOOPBACK, 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 class TestTcpProxy:
@@ -86,6 +81,19 @@ class TestTcpProxy:
         for each in (writer, late_writer):
             each.close()
             await each.wait_closed()
+
+    @pytest.mark.parametrize("end", [TcpProxy.cut, TcpProxy.refuse, TcpProxy.close])
+    def test_nothing_is_left_of_a_connection_that_it_was_about_to_accept(
+        self, end: Callable[[TcpProxy], None], echo_port: int, proxy: Callable[[int], TcpProxy]
+    ) -> None:
+        for _ in range(20):
+            tcp = proxy(echo_port)
+            with socket.create_connection((LOOPBACK, tcp.port), timeout=DEADLINE_SECS) as connection:
+                end(tcp)
+                with suppress(ConnectionError):
+                    assert connection.recv(1) == b""
+            tcp.close()
+        gc.collect()  # a transport left behind is a warning, which fails the test
 
 
 def test_postgres_survives_a_crash_and_serves_copies_of_a_database(postgres: Postgres) -> None:

@@ -1,13 +1,16 @@
 """What the unit tests share: users, signed tokens, a publisher that remembers (docs/architecture.md)."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from secrets import token_hex
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from apps.realtime.core.events import Event
 from apps.realtime.models import SignIn
@@ -18,6 +21,24 @@ from apps.realtime.topics import TopicRegistry, TopicRule, topic
 
 MakeUser = Callable[..., Any]
 MakeToken = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _close_connections_of_threads() -> Iterator[None]:
+    """Close what other threads have opened: for a database in memory, `connections.close_all` does not."""
+    opened: list[BaseDatabaseWrapper] = []
+
+    def remember(connection: BaseDatabaseWrapper, **_: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            opened.append(connection)
+
+    connection_created.connect(remember)
+    yield
+    connection_created.disconnect(remember)
+    for connection in opened:
+        connection.inc_thread_sharing()
+        BaseDatabaseWrapper.close(connection)
+        connection.dec_thread_sharing()
 
 
 class RecordingPublisher:

@@ -24,6 +24,7 @@ from .codes import (
 )
 from .errors import BadRecipient
 from .names import ALL, Stream, topic_stream, user_stream
+from .seed import is_json
 from .session import Action, Instant, Leave, Send, Session, SessionConfig, State, Subscribe
 
 # Events that a client may leave unacknowledged; told in AUTH OK (protocol.md, credit).
@@ -75,13 +76,10 @@ class V1Session(Session):
     def _frame_received(self, now: Instant, text: str) -> list[Action]:
         try:
             content = json.loads(text)
-        except RecursionError:
-            content = None
-        except ValueError:
-            if not self._take_frame(now):
-                return self._too_many_frames()
-            self._asked_topics = ()
-            return self._token_received(text)
+        except (ValueError, RecursionError):
+            if not is_json(text):
+                return self._raw_token_received(now, text)
+            content = None  # broken or nested too deep
         if isinstance(content, dict) and content.get("id") == ACK:
             # Exempt from the rate limit. Credit is not counted yet: unsent bytes are the bound.
             return []
@@ -94,6 +92,12 @@ class V1Session(Session):
             return self._control(frame)
         except _BadFrame as error:
             return [_error(ErrorCode.BAD_FRAME, str(error), ref)]
+
+    def _raw_token_received(self, now: Instant, text: str) -> list[Action]:
+        if not self._take_frame(now):
+            return self._too_many_frames()
+        self._asked_topics = ()
+        return self._token_received(text)
 
     def _control(self, frame: _Frame) -> list[Action]:
         if frame.id == AUTH:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -33,7 +33,7 @@ class TcpProxy:
 
     def cut(self) -> None:
         """Reset every connection; new ones are welcome."""
-        self._call(self._abort)
+        self._wait(self._cut())
 
     def refuse(self) -> None:
         """Reset every connection and refuse new ones, as a host without the server does."""
@@ -45,7 +45,7 @@ class TcpProxy:
         Connections, also new ones, stay open. What is sent meanwhile arrives after `restore`, as
         TCP's retransmissions would.
         """
-        self._call(self._flowing.clear)
+        self._wait(self._hold())
 
     def restore(self) -> None:
         """Pass everything on again, also what a black hole has held."""
@@ -75,6 +75,13 @@ class TcpProxy:
 
     # In the proxy's thread
 
+    async def _cut(self) -> None:
+        await self._all_accepted()
+        self._abort()
+
+    async def _hold(self) -> None:
+        self._flowing.clear()
+
     async def _restore(self) -> None:
         self._flowing.set()
         if self._server is None:
@@ -82,6 +89,7 @@ class TcpProxy:
 
     async def _refuse(self) -> None:
         server, self._server = self._server, None
+        await self._all_accepted()
         if server is not None:
             server.close()
         self._abort()
@@ -90,13 +98,20 @@ class TcpProxy:
 
     async def _end(self) -> None:
         await self._refuse()
-        # What was accepted in this very turn has its task in the next one.
-        await asyncio.sleep(0)
-        self._abort()
         self._flowing.set()
         for pump in list(self._pumps):
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _all_accepted(self) -> None:
+        """Wait until every connection that the loop has taken is in `_writers`; to be asked before the server closes.
+
+        The loop takes a connection in a task of its own, a few turns long, and only then calls `_accept`. Nobody would
+        end what is between the two when the server closes.
+        """
+        await asyncio.sleep(0)
+        while asyncio.all_tasks() - self._pumps - {asyncio.current_task()}:
+            await asyncio.sleep(0)
 
     def _abort(self) -> None:
         for writer in list(self._writers):
@@ -136,12 +151,6 @@ class TcpProxy:
             sink.transport.abort()
         finally:
             self._writers.discard(sink)
-
-    def _call(self, change: Callable[[], None]) -> None:
-        async def run() -> None:
-            change()
-
-        self._wait(run())
 
     def _wait(self, change: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(change, self._loop).result(timeout=10)

@@ -57,7 +57,7 @@ def test_an_asgi_application_without_the_socket_is_named(settings: Settings, pat
     settings.ASGI_APPLICATION = path
     messages = found()
     assert set(messages) == {error}
-    assert "apps.realtime.asgi.application(get_asgi_application())" in str(messages[error].hint)
+    assert "from apps.realtime.asgi import application as" in str(messages[error].hint)
 
 
 def test_a_runserver_without_websockets_is_named(settings: Settings) -> None:

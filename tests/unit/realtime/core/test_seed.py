@@ -35,8 +35,14 @@ def test_a_2016_page_sends_tokens_and_nothing_else(driven: Driven, text: str) ->
     assert driven.say(text) == [Close(CloseCode.PROTOCOL_VIOLATION)]
 
 
-def test_json_so_deep_that_python_gives_up_is_json() -> None:
-    assert is_json("[" * 100_000)
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[" * 9_000 + "]" * 9_000, '{"id": "AUTH', " {]"], ids=["open", "deep", "cut", "odd"]
+)
+def test_what_begins_as_json_is_no_token_however_it_ends(text: str) -> None:
+    assert is_json(text)
+
+
+def test_a_token_is_no_json() -> None:
     assert not is_json("a.b.c")
 
 

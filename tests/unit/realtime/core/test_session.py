@@ -36,9 +36,7 @@ def test_the_server_speaks_first(driven: Driven) -> None:
     assert ids(driven.connect()) == ["AUTH REQUEST"]
 
 
-@pytest.mark.parametrize(
-    "text", ["a.b.c", "no_auth_token_user bad_token", "", "<4", " <3", "😀", "\ud800", "{", "9" * 5000]
-)
+@pytest.mark.parametrize("text", ["a.b.c", "no_auth_token_user bad_token", "", "<4", " <3", "😀", "\ud800", "9" * 5000])
 def test_a_text_that_is_neither_json_nor_a_heartbeat_is_a_raw_token(driven: Driven, text: str) -> None:
     driven.connect()
     assert driven.say(text) == [Verify(text)]

@@ -199,6 +199,8 @@ def test_an_auth_that_is_malformed_is_told_and_is_no_attempt(driven: Driven, fra
         json.dumps({"id": "SUBSCRIBE", "data": {"ref": "x" * (REF_MAX_CHARS + 1)}}),
         json.dumps({"id": "SUBSCRIBE", "data": {"ref": 10**REF_MAX_CHARS}}),
         "[" * 9_000,
+        "[" * 4_000 + "]" * 4_000,
+        '{"id": "AUTH"',
         "NaN",
     ],
     ids=lambda text: text[:40],

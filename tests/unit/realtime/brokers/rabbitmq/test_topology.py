@@ -20,8 +20,8 @@ def test_only_a_user_has_a_queue_of_its_own() -> None:
 
 def test_parameters_are_added_and_the_operator_s_win() -> None:
     assert with_query("amqp://host/vhost", heartbeat=10) == "amqp://host/vhost?heartbeat=10"
-    url = with_query("amqps://u:p%40@host:5671/%2F?heartbeat=30&cafile=/x", heartbeat=10, name="message-flow 1")
-    assert url == "amqps://u:p%40@host:5671/%2F?heartbeat=30&name=message-flow+1&cafile=%2Fx"
+    url = with_query("amqps://u:p%40@host:5671/%2F?heartbeat=30&channel_max=9", heartbeat=10, name="message-flow 1")
+    assert url == "amqps://u:p%40@host:5671/%2F?heartbeat=30&name=message-flow+1&channel_max=9"
 
 
 def test_a_log_line_names_neither_user_nor_password() -> None:
