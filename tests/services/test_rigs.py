@@ -21,6 +21,7 @@ DEADLINE_SECS = 5.0
 
 class _Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
+        self.request.settimeout(DEADLINE_SECS)
         with suppress(ConnectionError):
             while data := self.request.recv(100):
                 self.request.sendall(data)

@@ -102,6 +102,8 @@ class TcpProxy:
         for pump in list(self._pumps):
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        # While the server closed, more connections to the target may have opened; now nothing opens any.
+        self._abort()
 
     async def _all_accepted(self) -> None:
         """Wait until every connection that the loop has taken is in `_writers`; to be asked before the server closes.
@@ -147,7 +149,7 @@ class TcpProxy:
             await self._flowing.wait()
             sink.close()
             await sink.wait_closed()
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             sink.transport.abort()
         finally:
             self._writers.discard(sink)
