@@ -37,7 +37,7 @@ LINES: Final = {
     "the ASGI application": (
         "asgi.py",
         "application = realtime_application(application)\n",
-        "message_flow.asgi.application(",
+        "from message_flow.asgi import application",
     ),
     "the URLs": ("urls.py", '    path("", include("message_flow.urls")),\n', 'include("message_flow.urls")'),
     "daphne": ("settings.py", '    "daphne",\n', 'Put "daphne" first in INSTALLED_APPS'),
