@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
 # Spread over this time, clients that were sent away do not come back as one wave.
 RESYNC_SPREAD_MS: Final = (1_000, 10_000)
 # A 2016 page ignores close codes and reconnects at once: refusing it slowly is the only brake there is.
@@ -190,7 +189,7 @@ class RealtimeConsumer(AsyncConsumer):
         except (DatabaseError, TimeoutError) as error:
             metrics.AUTHENTICATIONS.labels("unavailable").inc()
             logger.warning("Socket %s: no verdict on its token, %s", self._session.sid, type(error).__name__)
-            return self._session.unavailable(random.randint(*RESYNC_SPREAD_MS))  # noqa: S311 - spreads load
+            return self._session.unavailable(_resync_after_ms())
         metrics.AUTHENTICATIONS.labels("accepted").inc()
         if not self._count(who):
             return [
@@ -241,8 +240,7 @@ class RealtimeConsumer(AsyncConsumer):
             return None
 
     def _resync(self) -> list[Action]:
-        after_ms = random.randint(*RESYNC_SPREAD_MS)  # noqa: S311 - spreads load
-        return self._session.reconnect(CloseCode.RESYNC, after_ms, "database")
+        return self._session.reconnect(CloseCode.RESYNC, _resync_after_ms(), "database")
 
     async def _join(self, stream: Stream) -> None:
         self._joined.add(stream)
@@ -283,6 +281,10 @@ class RealtimeConsumer(AsyncConsumer):
 def _now() -> Instant:
     # The loop's own clock, so that deadlines can be handed to call_at.
     return Instant(asyncio.get_running_loop().time(), time.time())
+
+
+def _resync_after_ms() -> int:
+    return random.randint(*RESYNC_SPREAD_MS)  # noqa: S311 - spreads load
 
 
 async def _until_disconnected(receive: Any) -> None:
