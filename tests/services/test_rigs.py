@@ -99,13 +99,16 @@ class TestTcpProxy:
 
 def test_postgres_survives_a_crash_and_serves_copies_of_a_database(postgres: Postgres) -> None:
     postgres.createdb("original")
-    postgres.sql("CREATE TABLE kept (value int); INSERT INTO kept VALUES (42)", "original")
+    postgres.sql("CREATE TABLE kept (number serial, value int); INSERT INTO kept (value) VALUES (42)", "original")
+    postgres.createdb("copied", template="original")
+    postgres.sql("INSERT INTO kept (value) VALUES (43)", "copied")
     postgres.kill9()
     assert not postgres.is_ready()
     postgres.start()
     postgres.wait_ready()
-    postgres.createdb("copied", template="original")
-    assert postgres.sql("SELECT value FROM kept", "copied").strip() == "42"
+    postgres.sql("INSERT INTO kept (value) VALUES (44)", "copied")
+    assert postgres.sql("SELECT value FROM kept ORDER BY number", "copied").split() == ["42", "43", "44"]
+    assert postgres.sql("SELECT count(DISTINCT number) FROM kept", "copied").strip() == "3"
     postgres.dropdb("copied")
     postgres.dropdb("original")
 
