@@ -39,6 +39,12 @@ class RealtimeSettings:
     max_topics_per_socket: int
     local_socket: str | None
     request_user: str | None
+    database: str
+    replay_max: int
+    history_max_events: int
+    history_max_age_secs: float
+    head_check_secs: float
+    lease_secs: float
 
 
 @lru_cache(maxsize=1)
@@ -64,6 +70,12 @@ def realtime_settings() -> RealtimeSettings:
         max_topics_per_socket=int(_number("MAX_TOPICS_PER_SOCKET", 100, 0, 1_000)),
         local_socket=_get("LOCAL_SOCKET", None),
         request_user=_get("REQUEST_USER", None),
+        database=_database(_get("DATABASE", "default")),
+        replay_max=int(_number("REPLAY_MAX", 500, 1, 10_000)),
+        history_max_events=int(_number("HISTORY_MAX_EVENTS", 1_000, 1, 10_000_000)),
+        history_max_age_secs=_number("HISTORY_MAX_AGE_SECS", 7 * 86_400, 1, 10 * 365 * 86_400),
+        head_check_secs=_number("HEAD_CHECK_SECS", 30, 1, 3_600),
+        lease_secs=_number("LEASE_SECS", 30, 1, 3_600),
     )
 
 
@@ -90,6 +102,12 @@ def _choice(name: str, default: str, choices: Sequence[str]) -> str:
     value = _get(name, default)
     if value not in choices:
         raise ImproperlyConfigured(f"REALTIME_{name} = {value!r}: set one of {', '.join(choices)}")
+    return str(value)
+
+
+def _database(value: Any) -> str:
+    if value not in settings.DATABASES:
+        raise ImproperlyConfigured(f"REALTIME_DATABASE = {value!r}: set one of {', '.join(settings.DATABASES)}")
     return str(value)
 
 

@@ -16,7 +16,19 @@ RECEIVED: Final = Counter("realtime_events_received", "Events that came from the
 BODIES_DROPPED: Final = Counter(
     "realtime_bodies_dropped", "Messages from the exchange that are no event, by reason", ["reason"]
 )
-DELIVERED: Final = Counter("realtime_deliveries", "Event frames written to sockets")
+DELIVERED: Final = Counter(
+    "realtime_deliveries", "Event frames written to sockets, by where they came from: live or history", ["source"]
+)
+WINDOW_DROPPED: Final = Counter(
+    "realtime_events_window_dropped", "Ephemeral events not written to a socket whose window was full"
+)
+HISTORY_READS: Final = Counter("realtime_history_reads", "Queries for heads and history by this node")
+STREAM_STATES: Final = Counter("realtime_stream_states", "Streams announced to clients, by state", ["state"])
+GAPS: Final = Counter("realtime_gaps", "Streams that a client had to load anew, by reason", ["reason"])
+EPOCHS_ROTATED: Final = Counter("realtime_epochs_rotated", "Numberings that a node ended because they ran back")
+NUMBERED: Final = Counter("realtime_events_numbered", "Durable events that this process numbered")
+SETTLED: Final = Counter("realtime_events_settled", "Durable events handed to the broker, by outcome", ["outcome"])
+ROWS_PRUNED: Final = Counter("realtime_rows_pruned", "Rows of history that were trimmed", ["confirmed"])
 SESSIONS: Final = Gauge("realtime_sessions", "Open sockets, by dialect", ["dialect"])
 AUTHENTICATIONS: Final = Counter("realtime_authentications", "Tokens presented, by result", ["result"])
 CLOSES: Final = Counter("realtime_closes", "Sockets closed by the server, by code", ["code"])

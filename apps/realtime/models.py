@@ -1,12 +1,14 @@
-"""What the library stores (docs/tokens.md)."""
+"""What the library stores (docs/tokens.md, docs/history.md)."""
 
 from datetime import timedelta
+from secrets import token_hex
 from typing import ClassVar
 
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 
 # Whatever of this package a project uses first, urls or asgi, comes by here.
@@ -59,3 +61,99 @@ class SignIn(models.Model):
     def end(cls, mark: str, user_id: str) -> None:
         """The session was signed out, whether a token was ever issued in it or not."""
         cls.objects.update_or_create(mark=mark, defaults={"user_id": user_id, "ended": True, "seen_at": timezone.now()})
+
+
+class Deployment(models.Model):
+    """The one row that names the numbering of streams that have no row yet.
+
+    An operator who restores a backup rotates it (`manage.py realtime rotate-epoch`), and with it every stream.
+    """
+
+    ONLY = 1
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY)
+    epoch = models.CharField(max_length=32)
+
+    class Meta:
+        app_label = "message_flow"
+
+    objects: ClassVar[models.Manager["Deployment"]]
+
+    def __str__(self) -> str:
+        return f"deployment of epoch {self.epoch}"
+
+
+class Stream(models.Model):
+    """The numbering of one stream; its row is the lock under which events get their numbers.
+
+    A stream without a row stands at (epoch of the deployment, 0). No transaction of the project ever touches this
+    table: a lock here would make business transactions wait for each other.
+
+    Attributes:
+        name: as in protocol.md, section 1; also the AMQP routing key.
+        head: the highest seq that was given.
+        floor: the highest seq that was trimmed away.
+        changed_at: by the database's clock, a moment before the change was committed.
+    """
+
+    name = models.CharField(primary_key=True, max_length=255)
+    epoch = models.CharField(max_length=32)
+    head = models.BigIntegerField(default=0)
+    floor = models.BigIntegerField(default=0)
+    changed_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        app_label = "message_flow"
+
+    objects: ClassVar[models.Manager["Stream"]]
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.head}"
+
+
+class StoredEvent(models.Model):
+    """One durable event: outbox until it is confirmed, history until it is trimmed.
+
+    `notify` inserts it in the transaction of its caller, without a number and without a key to `Stream`. The sequencer
+    numbers it after the commit; from then on only the bookkeeping of its delivery to the broker changes.
+
+    Attributes:
+        epoch, seq: None until it is numbered.
+        frame: the text of the frame without its seq.
+        leased_until: until then some process is publishing it, by the database's clock.
+        confirmed_at: when the broker took it, or a later event of its stream that stands for it.
+    """
+
+    stream = models.CharField(max_length=255)
+    epoch = models.CharField(max_length=32, null=True)  # noqa: DJ001 - NULL is "not numbered", as for seq
+    seq = models.BigIntegerField(null=True)
+    mid = models.CharField(max_length=32)
+    event_id = models.CharField(max_length=255)
+    frame = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+    leased_until = models.DateTimeField(null=True)
+    confirmed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        app_label = "message_flow"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["stream", "epoch", "seq"], name="message_flow_event_seq"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["stream", "id"], name="message_flow_unnumbered", condition=models.Q(seq__isnull=True)),
+            models.Index(
+                fields=["leased_until"],
+                name="message_flow_unconfirmed",
+                condition=models.Q(seq__isnull=False, confirmed_at__isnull=True),
+            ),
+        ]
+
+    objects: ClassVar[models.Manager["StoredEvent"]]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} for {self.stream}, {self.seq or 'not numbered'}"
+
+
+def new_epoch() -> str:
+    """A random name for a numbering."""
+    return token_hex(8)

@@ -14,6 +14,7 @@ from apps.realtime.brokers.rabbitmq.listener import RabbitListener
 from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
 from apps.realtime.core.events import Event, EventTemplate
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
+from tests.signing import SIGNER
 
 DEADLINE_SECS = 10.0
 
@@ -81,8 +82,8 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
 
     def make_listener() -> Listener:
         if not url:
-            return MemoryListener(exchange, None)
-        return RabbitListener(url, heartbeat_secs=10, per_user_queues=request.param == "rabbitmq-user")
+            return MemoryListener(exchange, None, SIGNER)
+        return RabbitListener(url, heartbeat_secs=10, per_user_queues=request.param == "rabbitmq-user", signer=SIGNER)
 
     async with AsyncExitStack() as stack:
 

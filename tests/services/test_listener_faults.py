@@ -16,6 +16,7 @@ from apps.realtime.core.events import EventTemplate
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from ops.services import RabbitMQ
 from tests.services.rigs.proxy import TcpProxy
+from tests.signing import SIGNER
 
 # Short, so that silence is noticed within a test's patience: found after one and a half of these.
 HEARTBEAT_SECS = 2
@@ -41,7 +42,9 @@ class Rig:
         self.broker = broker
         self.vhost = vhost
         self.heard: list[tuple[Stream, int]] = []
-        self.listener = RabbitListener(listener_url, heartbeat_secs=HEARTBEAT_SECS, per_user_queues=per_user_queues)
+        self.listener = RabbitListener(
+            listener_url, heartbeat_secs=HEARTBEAT_SECS, per_user_queues=per_user_queues, signer=SIGNER
+        )
         self.publisher = RabbitPublisher(broker.url(vhost), heartbeat_secs=HEARTBEAT_SECS)
         self._number = 0
 

@@ -21,6 +21,7 @@ from apps.realtime.core.names import ALL
 from ops.services import RabbitMQ
 from tests.services.rigs.proxy import TcpProxy
 from tests.services.test_listener_faults import until
+from tests.signing import SIGNER
 
 HEARTBEAT_SECS = 2
 
@@ -30,7 +31,7 @@ class Rig:
 
     def __init__(self, url: str, listener_url: str) -> None:
         self.publisher = RabbitPublisher(url, heartbeat_secs=HEARTBEAT_SECS)
-        self.listener = RabbitListener(listener_url, heartbeat_secs=10, per_user_queues=True)
+        self.listener = RabbitListener(listener_url, heartbeat_secs=10, per_user_queues=True, signer=SIGNER)
         self.heard: list[int] = []
         self.sent = 0
 

@@ -12,6 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from apps.realtime.brokers.base import Settled
 from apps.realtime.core.events import Event
 from apps.realtime.models import SignIn
 from apps.realtime.publishing.process import PublishingProcess
@@ -58,7 +59,7 @@ class RecordingPublisher:
     def start(self) -> None:
         """Nothing to connect."""
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, settled: Settled | None = None) -> None:
         self.events.append(event)
 
     def flush(self, timeout_secs: float) -> bool:

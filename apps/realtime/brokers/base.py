@@ -8,6 +8,14 @@ from ..core.names import Stream
 
 # Called in the node's event loop, before the listener awaits anything: order is kept.
 OnEvent = Callable[[Event], None]
+# Called in the same loop when a stream flows again after it may not have: what was published meanwhile may be lost.
+OnReopened = Callable[[Stream], None]
+# Called once for a durable event, from any thread: whether the broker has it.
+Settled = Callable[[Event, bool], None]
+
+
+def ignore_reopened(stream: Stream) -> None:
+    """For who has no use for it."""
 
 
 class Publisher(Protocol):
@@ -20,8 +28,11 @@ class Publisher(Protocol):
     def start(self) -> None:
         """Connect ahead of the first event; calling it again does nothing."""
 
-    def publish(self, event: Event) -> None:
-        """Hand over an ephemeral event. Where it is dropped, it is counted and logged."""
+    def publish(self, event: Event, settled: Settled | None = None) -> None:
+        """Hand over an event. Where it is dropped, it is counted and logged.
+
+        A durable event, which comes with `settled`, is sent again after a broken connection until it is confirmed.
+        """
 
     def flush(self, timeout_secs: float) -> bool:
         """Wait until everything handed over has left and was confirmed; False when time ran out."""
@@ -37,7 +48,7 @@ class Listener(Protocol):
     def problem(self) -> str | None:
         """Why events do not arrive now, for the health check; None when they do."""
 
-    def start(self, on_event: OnEvent) -> None:
+    def start(self, on_event: OnEvent, on_reopened: OnReopened = ignore_reopened) -> None:
         """Begin in the running loop; returns at once. The stream `all` is open from the start."""
 
     async def open(self, stream: Stream) -> None:

@@ -1,6 +1,7 @@
 """Makes the broker that the settings ask for (docs/brokers.md)."""
 
 from ..conf import RealtimeSettings
+from ..core.signature import Signer
 from .base import Listener, Publisher
 from .memory import Exchange, MemoryListener, MemoryPublisher
 from .rabbitmq.listener import RabbitListener
@@ -16,10 +17,12 @@ def make_publisher(conf: RealtimeSettings, exchange: Exchange) -> Publisher:
 
 def make_listener(conf: RealtimeSettings, exchange: Exchange) -> Listener:
     """A listener for a node of this process."""
+    signer = Signer(conf.secrets)
     if conf.amqp_url is None:
-        return MemoryListener(exchange, conf.local_socket)
+        return MemoryListener(exchange, conf.local_socket, signer)
     return RabbitListener(
         conf.amqp_url,
         heartbeat_secs=conf.amqp_heartbeat_secs,
         per_user_queues=conf.queue_strategy == "user",
+        signer=signer,
     )

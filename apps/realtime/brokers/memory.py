@@ -15,7 +15,8 @@ from typing import Final
 from .. import metrics
 from ..core.events import FRAME_MAX_BYTES, DroppedBody, Event, parse_body
 from ..core.names import ALL, Stream, is_stream
-from .base import OnEvent
+from ..core.signature import Signer
+from .base import OnEvent, OnReopened, Settled, ignore_reopened
 from .throttled import ThrottledLog
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class MemoryPublisher:
     def start(self) -> None:
         """Nothing to connect."""
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, settled: Settled | None = None) -> None:
         self._problem = None if self._exchange.route(event) else self._send(event)
         if self._problem is None:
             metrics.PUBLISHED.labels("confirmed").inc()
@@ -99,9 +100,10 @@ class MemoryPublisher:
 class MemoryListener:
     """Receives in the node's event loop what this machine's processes publish."""
 
-    def __init__(self, exchange: Exchange, local_socket: str | None) -> None:
+    def __init__(self, exchange: Exchange, local_socket: str | None, signer: Signer) -> None:
         self._exchange = exchange
         self._local_socket = local_socket
+        self._signer = signer
         self._streams: set[Stream] = {ALL}
         # Set by `start`.
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,7 +115,7 @@ class MemoryListener:
     def problem(self) -> str | None:
         return None if self._loop is not None else "not started"
 
-    def start(self, on_event: OnEvent) -> None:
+    def start(self, on_event: OnEvent, on_reopened: OnReopened = ignore_reopened) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_event = on_event
         self._exchange.attach(self)
@@ -157,7 +159,7 @@ class MemoryListener:
                     stream = key.decode(errors="replace")
                     if not is_stream(stream):
                         raise DroppedBody("bad_routing_key")
-                    event = parse_body(body, Stream(stream), {})
+                    event = parse_body(body, Stream(stream), {}, self._signer.is_genuine)
                 except DroppedBody as dropped:
                     metrics.BODIES_DROPPED.labels(dropped.reason).inc()
                     continue

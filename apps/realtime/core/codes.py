@@ -59,10 +59,20 @@ class AuthReason(StrEnum):
 
 
 class StreamState(StrEnum):
-    """What a session knows of a stream after AUTH OK or SUBSCRIBED."""
+    """What a session knows of a stream after AUTH OK or SUBSCRIBED (protocol.md, "Resume")."""
 
     NEW = "new"
+    RECOVERED = "recovered"
+    GAP = "gap"
     DENIED = "denied"
+
+
+class GapReason(StrEnum):
+    """Why a stream cannot be continued where the client left it."""
+
+    EPOCH = "epoch"  # another numbering, a position that was never given, or no cursor at all
+    TRIMMED = "trimmed"
+    TOO_MANY = "too_many"
 
 
 AUTH_REQUEST: Final = "AUTH REQUEST"

@@ -5,7 +5,7 @@ The frame is made once, by the publisher; everything behind it hands the same te
 
 import json
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from .names import Stream
 
 # protocol.md, section 3: the whole frame, in bytes.
 FRAME_MAX_BYTES: Final = 256 * 1024
+# What numbering adds to a frame: `,"seq":` and a 64-bit number.
+SEQ_MAX_BYTES: Final = len(',"seq":') + 19
 # `type` is an AMQP short string: 255 bytes. Ids are words for programs, not texts.
 ID_MAX_BYTES: Final = 255
 
@@ -29,6 +31,8 @@ class Event:
         frame: the exact text that browsers get.
         size: length of the frame in UTF-8 bytes.
         mid: fixed when the event was created, the same in every copy; empty for a foreign publisher that gave none.
+        epoch: the numbering that `seq` belongs to; empty for an ephemeral event.
+        seq: position in the stream, from 1 on; 0 for an ephemeral event.
     """
 
     stream: Stream
@@ -36,6 +40,12 @@ class Event:
     frame: str
     size: int
     mid: str = ""
+    epoch: str = ""
+    seq: int = 0
+
+
+# Given the epoch, the body and the header `sig` of a durable event: whether one of our processes numbered it.
+IsGenuine = Callable[[str, bytes, str], bool]
 
 
 class DroppedBody(Exception):
@@ -68,7 +78,8 @@ def check_event_id(event_id: object) -> str:
 class EventTemplate:
     """The parts of an event that all its recipients share, encoded once.
 
-    `encoder` is the class that turns what plain JSON does not know (dates, UUIDs) into JSON.
+    `encoder` is the class that turns what plain JSON does not know (dates, UUIDs) into JSON. `title` and `url` are for
+    people: what happened, and where to look.
 
     Raises:
         BadEvent: a bad id, data that is no JSON, or more than 256 KiB of it.
@@ -76,7 +87,15 @@ class EventTemplate:
 
     __slots__ = ("_head", "event_id")
 
-    def __init__(self, event_id: str, data: object, encoder: type[json.JSONEncoder]) -> None:
+    def __init__(
+        self,
+        event_id: str,
+        data: object,
+        encoder: type[json.JSONEncoder],
+        *,
+        title: str | None = None,
+        url: str | None = None,
+    ) -> None:
         self.event_id = check_event_id(event_id)
         try:
             text = json.dumps(data, cls=encoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -86,18 +105,32 @@ class EventTemplate:
         if size > FRAME_MAX_BYTES:
             raise BadEvent(_too_large(event_id, size))
         self._head = f'{{"id":{_text(event_id)},"data":{text}'
+        for name, value in (("title", title), ("url", url)):
+            if value is not None:
+                self._head += f',"{name}":{_text(_checked_text(event_id, name, value))}'
 
-    def for_stream(self, stream: Stream, *, mid: str, ts: float) -> Event:
-        """The event for one stream; `ts` is unix time in seconds."""
+    def for_stream(self, stream: Stream, *, mid: str, ts: float, room_bytes: int = 0) -> Event:
+        """The ephemeral event for one stream; `ts` is unix time in seconds, `room_bytes` stay free for a number."""
         frame = f'{self._head},"stream":"{stream}","mid":"{mid}","ts":{ts:.3f}}}'
         size = len(frame.encode())
-        if size > FRAME_MAX_BYTES:
+        if size > FRAME_MAX_BYTES - room_bytes:
             raise BadEvent(_too_large(self.event_id, size))
         return Event(stream, self.event_id, frame, size, mid)
 
 
-def parse_body(body: bytes, stream: Stream, headers: Mapping[str, Any], mid: str = "") -> Event:
+def numbered(stream: Stream, event_id: str, frame: str, mid: str, epoch: str, seq: int) -> Event:
+    """The durable event made of an ephemeral frame that `EventTemplate` made."""
+    frame = f'{frame[:-1]},"seq":{seq}}}'
+    return Event(stream, event_id, frame, len(frame.encode()), mid, epoch, seq)
+
+
+def parse_body(
+    body: bytes, stream: Stream, headers: Mapping[str, Any], is_genuine: IsGenuine, *, mid: str = ""
+) -> Event:
     """Check a message from the exchange and make it an event, without changing a byte of it.
+
+    A seq is believed only with the signature of one of our own processes: a number that the database does not hold
+    never reaches a browser, and no query is needed to know.
 
     Raises:
         DroppedBody: what protocol.md, section 3, says must never reach a browser.
@@ -115,17 +148,40 @@ def parse_body(body: bytes, stream: Stream, headers: Mapping[str, Any], mid: str
         event_id = check_event_id(content.get("id"))
     except BadEvent as error:
         raise DroppedBody("bad_id", str(error)) from error
-    # Ephemeral events have no seq, and nobody may claim a stream other than the one that carried the message.
-    if "seq" in content or "seq" in headers or "epoch" in headers:
-        raise DroppedBody("forged_seq")
+    # Nobody may claim a stream other than the one that carried the message.
     if content.get("stream", stream) != stream:
         raise DroppedBody("forged_stream")
-    return Event(stream, event_id, frame, len(body), mid)
+    if not ("seq" in content or "seq" in headers or "epoch" in headers):
+        return Event(stream, event_id, frame, len(body), mid)
+    epoch, seq, signature = headers.get("epoch"), headers.get("seq"), headers.get("sig")
+    genuine = (
+        type(seq) is int
+        and isinstance(epoch, str)
+        and isinstance(signature, str)
+        and content.get("seq") == seq
+        and "stream" in content
+        and is_genuine(epoch, body, signature)
+    )
+    if not genuine:
+        raise DroppedBody("forged_seq")
+    assert isinstance(epoch, str)
+    assert isinstance(seq, int)
+    return Event(stream, event_id, frame, len(body), mid, epoch, seq)
 
 
 def _quoted(value: object) -> str:
     # Anybody's input, on its way into a message and a log: short, and never evaluated as a whole.
     return reprlib.repr(value)
+
+
+def _checked_text(event_id: str, name: str, value: object) -> str:
+    try:
+        if isinstance(value, str):
+            value.encode()
+            return value
+    except UnicodeEncodeError:
+        pass
+    raise BadEvent(f"the {name} of event {event_id!r} is a text, not {_quoted(value)}")
 
 
 def _refuse_constant(name: str) -> object:

@@ -54,7 +54,7 @@ class Hub:
         if members is None:
             return
         # A copy: a member that turns out to be too slow leaves while we are at it.
-        metrics.DELIVERED.inc(sum(member.deliver(event) for member in list(members)))
+        metrics.DELIVERED.labels("live").inc(sum(member.deliver(event) for member in list(members)))
 
     def _release(self, stream: Stream) -> None:
         del self._lingering[stream]

@@ -16,7 +16,8 @@ from aiormq.abc import DeliveredMessage
 from ... import metrics
 from ...core.events import DroppedBody, parse_body
 from ...core.names import ALL, Stream, is_stream
-from ..base import OnEvent
+from ...core.signature import Signer
+from ..base import OnEvent, OnReopened, ignore_reopened
 from ..throttled import ThrottledLog
 from .backoff import Backoff
 from .lane import ConsumedQueue, Lane
@@ -38,12 +39,16 @@ _STABLE_SECS: Final = 10.0
 
 
 class _Feed:
-    """One stream on one link: whether it is wanted, and the queue that carries it (None, or dead, when none does)."""
+    """One stream on one link: whether it is wanted, and the queue that carries it (None, or dead, when none does).
 
-    __slots__ = ("lock", "queue", "stream", "wanted")
+    `flowed` is true once it may have carried events, on this link or one before: opening it then is opening it again.
+    """
 
-    def __init__(self, stream: Stream) -> None:
+    __slots__ = ("flowed", "lock", "queue", "stream", "wanted")
+
+    def __init__(self, stream: Stream, *, flowed: bool = False) -> None:
         self.stream = stream
+        self.flowed = flowed
         self.wanted = True
         self.queue: ConsumedQueue | None = None
         self.lock = asyncio.Lock()
@@ -82,10 +87,12 @@ class RabbitListener:
     Args:
         url: `amqp://` or `amqps://`.
         per_user_queues: a queue for each user (True) or bindings on the node's one queue.
+        signer: knows which numbers are ours.
     """
 
-    def __init__(self, url: str, *, heartbeat_secs: int, per_user_queues: bool) -> None:
+    def __init__(self, url: str, *, heartbeat_secs: int, per_user_queues: bool, signer: Signer) -> None:
         self._url = url
+        self._signer = signer
         self._heartbeat_secs = heartbeat_secs
         self._per_user_queues = per_user_queues
         self._names = QueueNames()
@@ -93,6 +100,7 @@ class RabbitListener:
         # None while there is no link.
         self._wiring: _Wiring | None = None
         self._on_event: OnEvent | None = None
+        self._on_reopened: OnReopened = ignore_reopened
         self._supervisor: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._problem: str | None = "not connected yet"
@@ -102,8 +110,9 @@ class RabbitListener:
     def problem(self) -> str | None:
         return self._problem
 
-    def start(self, on_event: OnEvent) -> None:
+    def start(self, on_event: OnEvent, on_reopened: OnReopened = ignore_reopened) -> None:
         self._on_event = on_event
+        self._on_reopened = on_reopened
         self._feeds[ALL] = _Feed(ALL)
         metrics.BROKER_CONNECTED.labels("listener").set(0)
         self._supervisor = asyncio.create_task(self._supervise())
@@ -172,7 +181,7 @@ class RabbitListener:
     async def _wire(self, link: Link) -> None:
         lanes = [Lane(link, self._message, self._queue_dead) for _ in range(LANES)]
         self._wiring = _Wiring(link, lanes, self._names)
-        self._feeds = {feed.stream: _Feed(feed.stream) for feed in self._feeds.values() if feed.wanted}
+        self._feeds = {feed.stream: _Feed(feed.stream, flowed=True) for feed in self._feeds.values() if feed.wanted}
         opening = asyncio.gather(*(self._begin_settling(feed) for feed in self._feeds.values()))
         # One stream that cannot be opened must not keep the node from being ready.
         waited: set[asyncio.Future[Any]] = {opening, link.lost}
@@ -235,6 +244,9 @@ class RabbitListener:
                         queue = await wiring.node_queue(lane)
                         await lane.bind(queue, feed.stream)
                         feed.queue = queue
+                    if feed.flowed:
+                        self._on_reopened(feed.stream)
+                    feed.flowed = True
                 except Exception as error:
                     if wiring.link.lost.done():
                         return
@@ -269,7 +281,13 @@ class RabbitListener:
         try:
             if not is_stream(key):
                 raise DroppedBody("bad_routing_key")
-            event = parse_body(message.body, Stream(key), properties.headers or {}, properties.message_id or "")
+            event = parse_body(
+                message.body,
+                Stream(key),
+                properties.headers or {},
+                self._signer.is_genuine,
+                mid=properties.message_id or "",
+            )
         except DroppedBody as dropped:
             metrics.BODIES_DROPPED.labels(dropped.reason).inc()
             self._log.warning("Dropped a message from the exchange that is no event: %s", dropped)

@@ -23,6 +23,7 @@ from pika.spec import Basic, BasicProperties
 
 from ... import metrics
 from ...core.events import Event
+from ..base import Settled
 from ..throttled import ThrottledLog
 from .backoff import Backoff
 from .buffer import EventBuffer
@@ -79,7 +80,7 @@ class RabbitPublisher:
     def start(self) -> None:
         self._started()
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, settled: Settled | None = None) -> None:
         if self._buffer.append(event):
             (self._worker or self._started()).wake()
 

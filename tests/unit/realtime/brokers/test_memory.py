@@ -17,6 +17,7 @@ from prometheus_client import REGISTRY
 from apps.realtime.brokers.memory import Exchange, MemoryListener, MemoryPublisher
 from apps.realtime.core.events import FRAME_MAX_BYTES, Event
 from apps.realtime.core.names import ALL, topic_stream, user_stream
+from tests.signing import SIGNER
 from tests.unit.realtime.core.driver import event
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -30,7 +31,7 @@ class Node:
     def __init__(self, exchange: Exchange, local_socket: str | None = None) -> None:
         self.heard: list[Event] = []
         self._more = asyncio.Event()
-        self.listener = MemoryListener(exchange, local_socket)
+        self.listener = MemoryListener(exchange, local_socket, SIGNER)
 
     def start(self) -> None:
         self.listener.start(self._take)

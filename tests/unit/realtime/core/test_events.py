@@ -15,12 +15,15 @@ from apps.realtime.core.errors import BadEvent
 from apps.realtime.core.events import (
     FRAME_MAX_BYTES,
     ID_MAX_BYTES,
+    SEQ_MAX_BYTES,
     DroppedBody,
     EventTemplate,
     check_event_id,
+    numbered,
     parse_body,
 )
 from apps.realtime.core.names import Stream, user_stream
+from tests.signing import SIGNER
 
 STREAM = user_stream("7")
 BAD_IDS: list[Any] = [
@@ -132,7 +135,7 @@ def test_the_frame_says_what_was_pushed_and_passes_the_other_door(event_id: str,
         "ts": 1_800_000_000.25,
     }
     assert event.size == len(event.frame.encode())
-    assert parse_body(event.frame.encode(), STREAM, {}, "mid-1") == event
+    assert parse_body(event.frame.encode(), STREAM, {}, SIGNER.is_genuine, mid="mid-1") == event
 
 
 def test_the_streams_of_one_event_differ_in_stream_and_mid_only() -> None:
@@ -148,7 +151,7 @@ def test_the_streams_of_one_event_differ_in_stream_and_mid_only() -> None:
 @pytest.mark.parametrize("event_id", [event_id for event_id in BAD_IDS if not isinstance(event_id, bytes)])
 def test_a_foreign_body_with_a_bad_or_reserved_id_is_dropped(event_id: Any) -> None:
     with pytest.raises(DroppedBody) as caught:
-        parse_body(body(id=event_id, data=1), STREAM, {})
+        parse_body(body(id=event_id, data=1), STREAM, {}, SIGNER.is_genuine)
     assert caught.value.reason == "bad_id"
 
 
@@ -186,22 +189,100 @@ def test_a_foreign_body_with_a_bad_or_reserved_id_is_dropped(event_id: Any) -> N
 )
 def test_a_foreign_body_that_is_no_event_is_dropped(raw: bytes, reason: str) -> None:
     with pytest.raises(DroppedBody) as caught:
-        parse_body(raw, STREAM, {})
+        parse_body(raw, STREAM, {}, SIGNER.is_genuine)
     assert caught.value.reason == reason
+
+
+def durable(seq: int = 5, epoch: str = "e1") -> tuple[bytes, dict[str, Any]]:
+    """The body and the headers of a durable event of ours."""
+    event = template("x", 1).for_stream(STREAM, mid="m", ts=1, room_bytes=SEQ_MAX_BYTES)
+    raw = numbered(STREAM, event.id, event.frame, event.mid, epoch, seq).frame.encode()
+    return raw, {"epoch": epoch, "seq": seq, "sig": SIGNER.sign(epoch, raw)}
+
+
+def test_a_number_is_the_last_field_of_the_frame() -> None:
+    raw, headers = durable(2**63 - 1)
+    event = parse_body(raw, STREAM, headers, SIGNER.is_genuine, mid="m")
+    assert json.loads(raw) == {"id": "x", "data": 1, "stream": STREAM, "mid": "m", "ts": 1, "seq": 2**63 - 1}
+    assert (event.epoch, event.seq, event.frame, event.size) == ("e1", 2**63 - 1, raw.decode(), len(raw))
+
+
+def test_the_largest_number_fits_into_the_largest_frame() -> None:
+    shell = template("x", "").for_stream(STREAM, mid="m", ts=1).size
+    longest = "y" * (FRAME_MAX_BYTES - SEQ_MAX_BYTES - shell)
+    event = template("x", longest).for_stream(STREAM, mid="m", ts=1, room_bytes=SEQ_MAX_BYTES)
+    assert numbered(STREAM, "x", event.frame, "m", "e1", 2**63 - 1).size == FRAME_MAX_BYTES
+    with pytest.raises(BadEvent, match="at most"):
+        template("x", longest + "y").for_stream(STREAM, mid="m", ts=1, room_bytes=SEQ_MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seq": 6},
+        {"seq": "5"},
+        {"seq": True},
+        {"seq": None},
+        {"epoch": "e2"},
+        {"epoch": b"e1"},
+        {"epoch": None},
+        {"sig": None},
+        {"sig": ""},
+        {"sig": "0" * 32},
+        {"sig": "\ud800\u00e9"},
+        {"sig": b"0" * 32},
+    ],
+    ids=repr,
+)
+def test_a_number_without_our_signature_is_forged(change: dict[str, Any]) -> None:
+    raw, headers = durable()
+    with pytest.raises(DroppedBody, match="forged_seq"):
+        parse_body(raw, STREAM, headers | change, SIGNER.is_genuine)
+
+
+def test_a_signature_stands_for_one_body_and_one_epoch() -> None:
+    raw, headers = durable()
+    other, _ = durable(6)
+    for forged, claimed in [(other, headers | {"seq": 6}), (raw.replace(b'"data":1', b'"data":2'), headers)]:
+        with pytest.raises(DroppedBody, match="forged_seq"):
+            parse_body(forged, STREAM, claimed, SIGNER.is_genuine)
+
+
+def test_a_durable_event_of_another_stream_is_forged() -> None:
+    raw, headers = durable()
+    with pytest.raises(DroppedBody, match="forged_stream"):
+        parse_body(raw, user_stream("8"), headers, SIGNER.is_genuine)
+    shorn = b'{"id":"x","seq":5}'
+    with pytest.raises(DroppedBody, match="forged_seq"):
+        parse_body(shorn, STREAM, {"epoch": "e1", "seq": 5, "sig": SIGNER.sign("e1", shorn)}, SIGNER.is_genuine)
+
+
+def test_a_title_and_a_url_stand_beside_the_data() -> None:
+    shared = EventTemplate("x", 1, DjangoJSONEncoder, title='Paid "5" \u2028', url="/invoices/5")
+    frame = json.loads(shared.for_stream(STREAM, mid="m", ts=1).frame)
+    assert (frame["title"], frame["url"]) == ('Paid "5" \u2028', "/invoices/5")
+
+
+@pytest.mark.parametrize("bad", [5, b"x", "\ud800", ["x"]])
+def test_a_title_is_a_text(bad: Any) -> None:
+    with pytest.raises(BadEvent, match="title"):
+        EventTemplate("x", 1, DjangoJSONEncoder, title=bad)
+    with pytest.raises(BadEvent, match="url"):
+        EventTemplate("x", 1, DjangoJSONEncoder, url=bad)
 
 
 @pytest.mark.parametrize("headers", [{"seq": 1}, {"epoch": "e"}, {"seq": 1, "epoch": "e"}])
 def test_headers_of_a_durable_event_on_an_ephemeral_one_are_forged(headers: dict[str, Any]) -> None:
     with pytest.raises(DroppedBody, match="forged_seq"):
-        parse_body(body(id="x", data=1), STREAM, headers)
+        parse_body(body(id="x", data=1), STREAM, headers, SIGNER.is_genuine)
 
 
 def test_a_body_holds_256_kib_and_not_a_byte_more() -> None:
     shell = len(body(id="x", data=""))
     full = body(id="x", data="y" * (FRAME_MAX_BYTES - shell))
-    assert parse_body(full, STREAM, {}).size == FRAME_MAX_BYTES
+    assert parse_body(full, STREAM, {}, SIGNER.is_genuine).size == FRAME_MAX_BYTES
     with pytest.raises(DroppedBody, match="too_large"):
-        parse_body(full + b" ", STREAM, {})
+        parse_body(full + b" ", STREAM, {}, SIGNER.is_genuine)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +297,7 @@ def test_a_body_holds_256_kib_and_not_a_byte_more() -> None:
     ],
 )
 def test_the_frame_is_the_body_byte_for_byte(raw: bytes) -> None:
-    event = parse_body(raw, STREAM, {"x-other": 1}, "mid-9")
+    event = parse_body(raw, STREAM, {"x-other": 1}, SIGNER.is_genuine, mid="mid-9")
     assert event.frame.encode() == raw
     assert (event.stream, event.size, event.mid) == (STREAM, len(raw), "mid-9")
 
@@ -224,7 +305,7 @@ def test_the_frame_is_the_body_byte_for_byte(raw: bytes) -> None:
 @given(st.binary(max_size=300) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_no_body_does_more_than_being_dropped(raw: bytes) -> None:
     try:
-        event = parse_body(raw, STREAM, {})
+        event = parse_body(raw, STREAM, {}, SIGNER.is_genuine)
     except DroppedBody:
         return
     assert event.id not in RESERVED_IDS

@@ -11,6 +11,7 @@ from apps.realtime.core.events import Event
 from apps.realtime.core.names import ALL, user_stream
 from apps.realtime.management import tail as module
 from apps.realtime.publishing.process import PublishingProcess
+from tests.signing import SIGNER
 from tests.unit.realtime.core.driver import event
 
 MINE = user_stream("7")
@@ -29,7 +30,7 @@ class Link(MemoryListener):
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch, process: PublishingProcess) -> Link:
     """Stands in for RabbitMQ."""
-    link = Link(process.exchange, None)
+    link = Link(process.exchange, None, SIGNER)
 
     def make(conf: RealtimeSettings, exchange: Exchange) -> Listener:
         return link

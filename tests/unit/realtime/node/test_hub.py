@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apps.realtime.brokers.base import OnEvent
+from apps.realtime.brokers.base import OnEvent, OnReopened, ignore_reopened
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import ALL, Stream, user_stream
 from apps.realtime.node.hub import LINGER_SECS, Hub
@@ -26,7 +26,7 @@ class FakeListener:
         self.may_open = asyncio.Event()
         self.may_open.set()
 
-    def start(self, on_event: OnEvent) -> None:
+    def start(self, on_event: OnEvent, on_reopened: OnReopened = ignore_reopened) -> None:
         """Nothing comes by itself."""
 
     async def open(self, stream: Stream) -> None:

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.test import TestCase, TransactionTestCase
 
 from apps.realtime import EVERYONE, BadEvent, BadRecipient, Topic, UnknownTopic, push
+from apps.realtime.brokers.base import Settled
 from apps.realtime.core.events import Event
 from apps.realtime.publishing.process import PublishingProcess
 from apps.realtime.topics import TopicRegistry
@@ -97,7 +98,7 @@ def test_the_data_is_that_of_the_call(published: RecordingPublisher) -> None:
 
 
 class _Broken(RecordingPublisher):
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, settled: Settled | None = None) -> None:
         raise RuntimeError("this publisher is broken")
 
 

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from apps.realtime.brokers.memory import MemoryListener
 from apps.realtime.publishing.process import PublishingProcess
 from apps.realtime.topics import TopicRegistry
+from tests.signing import SIGNER
 from tests.unit.conftest import MakeUser, RecordingPublisher
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -102,7 +103,7 @@ def test_without_a_server_the_in_process_broker_says_so(process: PublishingProce
 
 
 async def test_with_a_server_in_the_process_it_succeeds(process: PublishingProcess) -> None:
-    listener = MemoryListener(process.exchange, None)
+    listener = MemoryListener(process.exchange, None, SIGNER)
     listener.start(lambda event: None)
     assert "published x" in run("publish", "--everyone", "--id", "x")
     await listener.close()
