@@ -1,28 +1,14 @@
 """Reads the heads of streams and the events behind them (docs/history.md). Everything here uses the database."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from django.db.models import Value
 
 from .conf import realtime_settings
 from .core.names import Stream
+from .core.resume import Head
 from .models import Deployment, new_epoch
 from .models import Stream as StreamRow
-
-
-class Head(NamedTuple):
-    """Where a stream stands.
-
-    Attributes:
-        epoch: the numbering.
-        head: the highest seq that was given; 0 before the first event.
-        floor: the highest seq that was trimmed away.
-    """
-
-    epoch: str
-    head: int
-    floor: int
 
 
 def heads(streams: Iterable[Stream]) -> dict[Stream, Head]:

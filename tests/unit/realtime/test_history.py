@@ -5,7 +5,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.realtime.core.names import ALL, user_stream
-from apps.realtime.history import Head, deployment_epoch, heads
+from apps.realtime.core.resume import Head
+from apps.realtime.history import deployment_epoch, heads
 from apps.realtime.models import Deployment, Stream
 
 pytestmark = pytest.mark.django_db

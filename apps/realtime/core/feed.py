@@ -1,0 +1,95 @@
+"""What a node knows of one stream: its head and its last frames (docs/node.md).
+
+Whoever is behind the head pulls the next event from here or, where it is not here any more, from the database. So a
+hole, a lost tail, a full window and a returning client are one and the same case.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from .events import Event
+from .names import Stream
+from .resume import Cursor, Head
+
+# A page that reloads, or two events that swapped, are behind by a handful. What is older is read.
+CACHE_EVENTS: Final = 256
+CACHE_BYTES: Final = 1024 * 1024
+
+
+class Arrival(Enum):
+    """What an event from the broker is to a feed."""
+
+    NEW = auto()
+    COPY = auto()
+    OTHER_EPOCH = auto()
+
+
+class Observation(Enum):
+    """What a head from the database says to a feed."""
+
+    NOTHING_NEW = auto()
+    AHEAD = auto()
+    ROTATED = auto()
+    # The database has forgotten events that were delivered: it was restored from a backup.
+    RAN_BACK = auto()
+
+
+class Feed:
+    """One stream.
+
+    Attributes:
+        position: the numbering (empty until something is known) and the highest seq that exists for sure.
+    """
+
+    __slots__ = ("_bytes", "_cache", "position", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.position = Cursor("", 0)
+        # By seq, in the order of their coming.
+        self._cache: dict[int, Event] = {}
+        self._bytes = 0
+
+    def arrived(self, event: Event) -> Arrival:
+        """A durable event came from the broker. It was committed before it was published."""
+        epoch, head = self.position
+        if event.epoch != epoch:
+            if epoch:
+                return Arrival.OTHER_EPOCH
+            epoch, head = self.position = Cursor(event.epoch, 0)
+        if event.seq in self._cache:
+            return Arrival.COPY
+        if event.seq > head:
+            self.position = Cursor(epoch, event.seq)
+        self._keep(event)
+        return Arrival.NEW
+
+    def cached(self, seq: int) -> Event | None:
+        """The event of the present numbering, if it is still here."""
+        return self._cache.get(seq)
+
+    def observed(self, head: Head, since: Cursor) -> Observation:
+        """A head was read from the database; `since` is the feed's position when that reading began."""
+        if since.epoch != self.position.epoch:
+            # The reading may be older than what is known by now. Whoever knows nothing yet believes it.
+            if since.epoch or self.position.epoch != head.epoch:
+                return Observation.NOTHING_NEW
+        elif head.epoch != since.epoch:
+            known = bool(since.epoch)
+            self.position = Cursor(head.epoch, head.head)
+            self._cache.clear()
+            self._bytes = 0
+            return Observation.ROTATED if known else Observation.AHEAD
+        elif head.head < since.seq:
+            return Observation.RAN_BACK
+        if head.head <= self.position.seq:
+            return Observation.NOTHING_NEW
+        self.position = Cursor(head.epoch, head.head)
+        return Observation.AHEAD
+
+    def _keep(self, event: Event) -> None:
+        self._cache[event.seq] = event
+        self._bytes += event.size
+        while len(self._cache) > CACHE_EVENTS or self._bytes > CACHE_BYTES:
+            oldest = next(iter(self._cache))
+            self._bytes -= self._cache.pop(oldest).size
