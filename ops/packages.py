@@ -7,10 +7,10 @@ prints one Debian package a line; ops/install-test-deps installs them.
 
 import sys
 
-from ops.services.binaries import CHROMIUM, EPMD, INITDB, NGINX, POSTGRES, PSQL, RABBITMQ_SERVER, RABBITMQCTL
+from ops.services.binaries import CHROMIUM, EPMD, ERL_CALL, INITDB, NGINX, POSTGRES, PSQL, RABBITMQ_SERVER, RABBITMQCTL
 
 _STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
-PROGRAMS = {"stack": _STACK, "test": (*_STACK, CHROMIUM)}
+PROGRAMS = {"stack": _STACK, "test": (*_STACK, ERL_CALL, CHROMIUM)}
 
 
 def missing(purpose: str) -> list[str]:

@@ -1,19 +1,26 @@
 """Ports of this machine (docs/stack.md)."""
 
+import secrets
 import socket
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
+_LOWEST = 10_000
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
 
 def free_port() -> int:
-    """A loopback TCP port that nobody holds now.
+    """A loopback TCP port that nobody holds now, and that the kernel gives to no outgoing connection.
 
-    Somebody may take it before its server starts: a server that cannot bind says so in its log.
+    Such a connection could take the port while its server is down, even one to this very port: it would reach itself.
+    Drawn by chance, and by the system's: several programs may search at the same time, tests with the same seed.
     """
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    lowest_ephemeral = int(_EPHEMERAL.read_text().split()[0])
+    while True:
+        port = _LOWEST + secrets.randbelow(max(lowest_ephemeral - _LOWEST, 10_000))
+        if is_free(port):
+            return port
 
 
 def is_free(port: int) -> bool:

@@ -3,12 +3,12 @@
 import secrets
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops.render import render
 from ops.services import ports, users
-from ops.services.binaries import EPMD, RABBITMQ_SERVER, RABBITMQCTL
+from ops.services.binaries import EPMD, ERL_CALL, RABBITMQ_SERVER, RABBITMQCTL
 from ops.services.process import Process
 from ops.services.waiting import wait_for
 
@@ -155,33 +155,40 @@ class RabbitMQ:
 
     def ctl(self, *arguments: str) -> str:
         """`rabbitmqctl` with `arguments`; its output. Raises with what it said when it fails."""
-        done = subprocess.run(  # noqa: S603  # our own command line
-            [*self.ctl_command(), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_CTL_SECS,
-            cwd="/",
-            check=False,
-        )
+        done = self._run([*self.ctl_command(), *arguments])
         if done.returncode != 0:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
+    def eval(self, expression: str) -> None:
+        """Run an Erlang expression in the broker, in 15 ms: `rabbitmqctl` takes 400, it starts an Erlang of its own."""
+        done = self._run([*self._prefix(), str(ERL_CALL.path()), "-sname", self.node, "-e"], f"{expression}.\n")
+        if not done.stdout.startswith("{ok,"):
+            raise RuntimeError(f"erl_call {expression}: {done.stdout} {done.stderr}")
+
     def add_vhost(self, name: str) -> str:
         """Make a virtual host, give our user all rights in it, return its URL."""
-        self.ctl("add_vhost", name)
-        self.ctl("set_permissions", "-p", name, self.user, ".*", ".*", ".*")
+        vhost, user, everything = f'<<"{name}">>', f'<<"{self.user}">>', '<<".*">>, <<".*">>, <<".*">>'
+        self.eval(
+            f"ok = rabbit_vhost:add({vhost}, {user}), "
+            f"ok = rabbit_auth_backend_internal:set_permissions({user}, {vhost}, {everything}, {user})"
+        )
         return self.url(name)
 
     def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with everything in it; its connections are closed."""
-        self.ctl("delete_vhost", name)
+        self.eval(f'ok = rabbit_vhost:delete(<<"{name}">>, <<"{self.user}">>)')
 
     def _running_broker(self) -> Process:
         if self._broker is None:
             raise RuntimeError("RabbitMQ is not running")
         return self._broker
+
+    @staticmethod
+    def _run(command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603  # our own command lines
+            command, input=text, capture_output=True, text=True, timeout=_CTL_SECS, cwd="/", check=False
+        )
 
     def _prefix(self) -> list[str]:
         """Another user where that is needed, and a clean environment: no setting of the caller leaks in."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from playwright.sync_api import Page, expect
+
+from ops.services import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 PASSWORD: Final = "correct horse battery staple"
@@ -27,7 +28,7 @@ class Site:
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "server.log"
         self._environ = {
@@ -118,9 +119,3 @@ class Site:
                     self.stop()
                     raise AssertionError(f"the site is not ready:\n{self._log.read_text()}") from None
                 time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
