@@ -16,12 +16,12 @@ from .core.resume import Head
 from .models import Deployment, new_epoch
 from .models import Stream as StreamRow
 
-# SQLite before 3.32 takes 999 parameters in a query.
-NAMES_MAX: Final = 900
-# A range takes four.
-RANGES_MAX: Final = 200
+# What one query is asked at most.
+NAMES_MAX: Final = 1_000
+RANGES_MAX: Final = 1_000
+PAGES_MAX: Final = 200
 
-# A page of one stream, and all pages of one query: what a node holds of an answer.
+# What one page holds at most, and all pages of one query together.
 PAGE_EVENTS: Final = 256
 PAGE_BYTES: Final = 1024 * 1024
 PAGES_BYTES: Final = 16 * 1024 * 1024
@@ -49,7 +49,7 @@ class PageRequest(NamedTuple):
 
 
 def heads(streams: Iterable[Stream]) -> dict[Stream, Head]:
-    """Where the streams stand, in one query for each 900.
+    """Where the streams stand, in one query for each 1,000.
 
     Raises:
         django.db.Error: the database gave no answer.
@@ -67,7 +67,7 @@ def heads(streams: Iterable[Stream]) -> dict[Stream, Head]:
 
 
 def changed_heads(streams: Iterable[Stream], within_secs: float) -> dict[Stream, Head]:
-    """Where those of the streams stand that changed in the last seconds, in one query for each 900.
+    """Where those of the streams stand that changed in the last seconds, in one query for each 1,000.
 
     Time is the database's. A change is noted a moment before it is committed: ask for more than the time since the last
     question.
@@ -84,7 +84,7 @@ def changed_heads(streams: Iterable[Stream], within_secs: float) -> dict[Stream,
 
 
 def counts(ranges: Collection[Range]) -> dict[Range, int]:
-    """How many events of each range are stored, in one query for each 200.
+    """How many events of each range is stored, in one query for each 1,000.
 
     Raises:
         django.db.Error: the database gave no answer.
@@ -105,7 +105,7 @@ def pages(requests: Collection[PageRequest], max_events: int = PAGE_EVENTS) -> d
         django.db.Error: the database gave no answer.
     """
     answer: dict[PageRequest, list[Event]] = {request: [] for request in requests}
-    for chunk in _chunks(answer, RANGES_MAX):
+    for chunk in _chunks(answer, PAGES_MAX):
         ranges = [Range(*request, min(request.after + max_events, _SEQ_MAX)) for request in chunk]
         bytes_max = min(PAGE_BYTES, PAGES_BYTES // len(chunk))
         on_postgresql = connections[realtime_settings().database].vendor == "postgresql"
@@ -133,7 +133,7 @@ def _chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 
 # The ranges are a table of the query, so that one query answers all of them.
-_RANGE: Final = "(CAST(%s AS integer), CAST(%s AS text), CAST(%s AS text), CAST(%s AS bigint), CAST(%s AS bigint))"
+_RANGE: Final = "({number}, CAST(%s AS text), CAST(%s AS text), CAST(%s AS bigint), CAST(%s AS bigint))"
 # What depends on the range row by row, here and by LATERAL below, can only be planned as one look into the unique index
 # for each range, whatever the statistics say.
 _COUNTS: Final = """
@@ -165,12 +165,10 @@ _PAGES_SQLITE: Final = """
 """
 
 
-def _fetch(select: str, ranges: Iterable[Range], *more: int) -> list[tuple[Any, ...]]:
-    values = [value for number, one in enumerate(ranges) for value in (number, *one)]
-    table = ", ".join([_RANGE] * (len(values) // 5))
+def _fetch(select: str, ranges: Collection[Range], *more: int) -> list[tuple[Any, ...]]:
+    table = ", ".join(_RANGE.format(number=number) for number in range(len(ranges)))
+    query = f"WITH range (number, stream, epoch, after, upto) AS (VALUES {table}) {select}"
     with connections[realtime_settings().database].cursor() as cursor:
-        cursor.execute(
-            f"WITH range (number, stream, epoch, after, upto) AS (VALUES {table}) {select}", [*values, *more]
-        )
+        cursor.execute(query, [*(value for one in ranges for value in one), *more])
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows

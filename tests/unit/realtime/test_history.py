@@ -42,13 +42,13 @@ def test_the_deployments_epoch_is_made_once() -> None:
     assert heads([]) == {}
 
 
-def test_many_streams_take_a_query_for_each_900() -> None:
-    streams = [user_stream(str(number)) for number in range(2_000)]
+def test_many_streams_take_a_query_for_each_1000() -> None:
+    streams = [user_stream(str(number)) for number in range(2_500)]
     Stream.objects.bulk_create(Stream(name=name, epoch="e1", head=number) for number, name in enumerate(streams))
     deployment_epoch()
     with CaptureQueriesContext(connection) as queries:
         found = heads(streams)
-        assert [found[name].head for name in streams] == list(range(2_000))
+        assert [found[name].head for name in streams] == list(range(2_500))
         assert changed_heads(streams, 60) == found
     assert len(queries) == 6
 
@@ -149,13 +149,16 @@ def test_a_page_has_so_many_bytes_at_most_but_one_event_at_least(monkeypatch: py
     assert {request: len(events) for request, events in pages([one, other]).items()} == {one: 2, other: 2}
 
 
-def test_a_big_batch_takes_a_query_for_each_200() -> None:
-    streams = [user_stream(str(number)) for number in range(450)]
-    for number, stream in enumerate(streams):
-        store(stream, range(1, number % 4 + 1))
+def test_a_big_batch_takes_a_query_for_each_1000_counts_and_200_pages() -> None:
+    streams = [user_stream(str(number)) for number in range(1_100)]
+    StoredEvent.objects.bulk_create(
+        StoredEvent(stream=stream, epoch="e1", seq=seq, mid="m", event_id="a", frame="{}")
+        for number, stream in enumerate(streams)
+        for seq in range(1, number % 4 + 1)
+    )
     with CaptureQueriesContext(connection) as queries:
         found = pages([PageRequest(stream, "e1", 0) for stream in streams])
         counted = counts([Range(stream, "e1", 0, 9) for stream in streams])
-    assert len(queries) == 6
-    assert [len(events) for events in found.values()] == [number % 4 for number in range(450)]
-    assert list(counted.values()) == [number % 4 for number in range(450)]
+    assert len(queries) == 6 + 2
+    assert [len(events) for events in found.values()] == [number % 4 for number in range(1_100)]
+    assert list(counted.values()) == [number % 4 for number in range(1_100)]
