@@ -41,6 +41,7 @@ class TopicRule:
     pattern: str
     rule: Rule
     regex: re.Pattern[str]
+    history: bool
 
     def __call__(self, *args: Any, **kwargs: Any) -> bool:
         return self.rule(*args, **kwargs)
@@ -58,10 +59,11 @@ class TopicMatch:
         return bool(self.rule(user, **self.params))
 
 
-def topic(pattern: str) -> Callable[[Rule], TopicRule]:
+def topic(pattern: str, *, history: bool = True) -> Callable[[Rule], TopicRule]:
     """Declare topics by a pattern such as `order-{id}`; the decorated function says who may listen.
 
     A placeholder matches one or more characters of any kind: what it holds is checked by the rule, as any user input.
+    Whoever may listen gets what was missed too; with `history=False` a page that was away is told to load anew instead.
 
     Raises:
         ValueError: an empty or too long pattern, a stray brace, or a placeholder that occurs twice.
@@ -78,7 +80,7 @@ def topic(pattern: str) -> Callable[[Rule], TopicRule]:
     regex = re.compile("".join(parts), re.DOTALL)
 
     def declare(rule: Rule) -> TopicRule:
-        return TopicRule(pattern, rule, regex)
+        return TopicRule(pattern, rule, regex, history)
 
     return declare
 
@@ -98,6 +100,11 @@ class TopicRegistry:
             if match is not None:
                 return TopicMatch(rule, match.groupdict())
         return None
+
+    def keeps_history(self, name: str) -> bool:
+        """Whether who comes back to the topic may have what it missed."""
+        match = self.find(name)
+        return match is not None and match.rule.history
 
     def require(self, name: str) -> None:
         """

@@ -10,6 +10,7 @@ from typing import Final
 
 from .codes import AUTH_FAILED, AUTH_OK, AUTH_REQUEST, AuthReason, CloseCode, ErrorCode
 from .names import Stream
+from .resume import Verdict
 from .session import Action, Instant, Send, Session
 
 _AUTH_REQUEST: Final = Send(json.dumps({"id": AUTH_REQUEST}))
@@ -36,6 +37,7 @@ class SeedSession(Session):
     """One socket of a 2016 page: live only, no topics, no errors told."""
 
     _echoes_heartbeat = False
+    _acknowledges = False
 
     def _frame_received(self, now: Instant, text: str) -> list[Action]:
         # A seed client sends nothing but raw tokens.
@@ -46,7 +48,7 @@ class SeedSession(Session):
     def _auth_request(self, reason: AuthReason, by: float) -> Send:
         return _AUTH_REQUEST
 
-    def _auth_ok(self, now: Instant, topics: Mapping[str, Stream | None]) -> Send:
+    def _auth_ok(self, now: Instant, topics: Mapping[str, Stream | None], verdicts: Mapping[Stream, Verdict]) -> Send:
         return _AUTH_OK
 
     def _auth_failed(self, *, final: bool) -> Send:

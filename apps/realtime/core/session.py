@@ -7,15 +7,17 @@ and calls `tick` at `next_deadline`. Nothing here waits, reads a clock or touche
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from .codes import HEARTBEAT, AuthReason, CloseCode, ErrorCode
+from .codes import HEARTBEAT, AuthReason, CloseCode, ErrorCode, GapReason
 from .events import Event
 from .names import ALL, Stream, user_stream
 from .ratelimit import TokenBucket
+from .resume import Cursor, Head, Verdict
+from .window import Window
 
 # Our longest honest frame is an AUTH with a token (under 1 KiB), a hundred topics and their cursors.
 CLIENT_FRAME_MAX_BYTES: Final = 16 * 1024
@@ -26,7 +28,7 @@ MAX_AUTH_ATTEMPTS: Final = 3
 MAX_UNECHOED_HEARTBEATS: Final = 2
 # protocol.md: AUTH REQUEST comes 60 s before expiry. Tokens that live shorter are asked for at half their life.
 REFRESH_LEAD_SECS: Final = 60.0
-# Events that arrive between a stream's opening and AUTH OK, normally a handful of milliseconds.
+# Ephemeral events that arrive between a stream's opening and AUTH OK, normally a handful of milliseconds.
 MAX_HELD_EVENTS: Final = 256
 
 
@@ -87,18 +89,23 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open these streams and those of the topics that the user may hear, then call `opened`."""
+    """Open these streams and those of the topics that the user may hear, judge each, then call `opened`.
+
+    `since` holds what the client has of them, and whatever else it claims.
+    """
 
     streams: tuple[Stream, ...]
     topics: tuple[str, ...]
+    since: Mapping[str, Cursor]
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Open the topic's stream if the user may hear it, then call `subscribed`."""
+    """Open the topic's stream if the user may hear it, judge it, then call `subscribed`."""
 
     topic: str
     ref: str | int | None
+    since: Cursor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,37 @@ class Leave:
     stream: Stream
 
 
-Action = Send | Close | Verify | Open | Subscribe | Leave
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """There is room for more of these streams again: `take` what follows the session's position in each."""
+
+    streams: tuple[Stream, ...]
+
+
+Action = Send | Close | Verify | Open | Subscribe | Leave | CatchUp
+
+
+class Taken(Enum):
+    """What `take` did with a durable event."""
+
+    SENT = auto()
+    # The client has it already.
+    COPY = auto()
+    # One before it is missing.
+    BEHIND = auto()
+    # The window is full; `CatchUp` follows the acknowledgement.
+    FULL = auto()
+    # This session does not listen to the stream, or not yet.
+    UNWANTED = auto()
+
+
+class Position:
+    """The last durable event of a stream that was written to this socket."""
+
+    __slots__ = ("epoch", "seq")
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.epoch, self.seq = cursor
 
 
 class State(Enum):
@@ -131,16 +168,19 @@ class Session(ABC):
         sid: names this session in logs and to its client.
         state: see `State`.
         identity: set by the first accepted token, replaced by each refresh, never by another user's.
-        streams: what AUTH OK and SUBSCRIBED have announced; empty before.
     """
 
     def __init__(self, sid: str, config: SessionConfig) -> None:
         self.sid = sid
         self.state = State.AUTHENTICATING
         self.identity: Identity | None = None
-        self.streams: set[Stream] = set()
         self._config = config
-        # Events of streams that are open while AUTH OK is not sent yet; None afterwards.
+        # Of each stream that AUTH OK or SUBSCRIBED has announced.
+        self._positions: dict[Stream, Position] = {}
+        self._window = Window() if self._acknowledges else None
+        # Streams of which a durable event found the window full.
+        self._waiting: set[Stream] = set()
+        # Ephemeral events of streams that are open while AUTH OK is not sent yet; None afterwards.
         self._held: list[Event] | None = []
         self._attempt = 0
         self._verifying = False
@@ -191,15 +231,15 @@ class Session(ABC):
             self.state = State.OPENING
             self._auth_deadline = None
             self._set_expiry(now, identity)
-            return [Open((user_stream(identity.user_id), ALL), self._wanted_topics())]
+            return [Open((user_stream(identity.user_id), ALL), self._wanted_topics(), self._since())]
         if identity.user_id != self.identity.user_id:
             return self.close(CloseCode.REVOKED)
         if identity.expires_at <= self.identity.expires_at:
             # The token that this session lives on already. Asked for a newer one, that is no answer.
-            return self._rejected(now) if self._refreshing else [self._auth_ok(now, {})]
+            return self._rejected(now) if self._refreshing else [self._auth_ok(now, {}, {})]
         self.identity = identity
         self._set_expiry(now, identity)
-        return [self._auth_ok(now, {})]
+        return [self._auth_ok(now, {}, {})]
 
     def refused(self, now: Instant) -> list[Action]:
         """The token of the last `Verify` is not good."""
@@ -211,28 +251,87 @@ class Session(ABC):
             return []
         return self.reconnect(CloseCode.RESYNC, after_ms, "database")
 
-    def opened(self, now: Instant, topics: Mapping[str, Stream | None]) -> list[Action]:
-        """The streams of the last `Open` are live; a topic that was denied maps to None."""
+    def opened(
+        self, now: Instant, topics: Mapping[str, Stream | None], verdicts: Mapping[Stream, Verdict]
+    ) -> list[Action]:
+        """The streams of the last `Open` are live and judged; a topic that was denied maps to None.
+
+        Durable events behind the verdicts have to be offered by `take` from now on.
+        """
         if self.state is State.CLOSED:
             return []
         if self.state is not State.OPENING or self.identity is None or self._held is None:
             raise IllegalTransition(f"opened() in state {self.state.name}, expected OPENING")
         self.state = State.OPEN
-        self.streams = {user_stream(self.identity.user_id), ALL}
-        self.streams.update(stream for stream in topics.values() if stream is not None)
+        self._positions = {stream: Position(verdict.cursor) for stream, verdict in verdicts.items()}
         self._schedule_heartbeat(now)
-        actions: list[Action] = [self._auth_ok(now, topics)]
-        actions += [Send(event.frame) for event in self._held if event.stream in self.streams]
-        self._held = None
+        actions: list[Action] = [self._auth_ok(now, topics, verdicts)]
+        held, self._held = self._held, None
+        actions += [Send(event.frame) for event in held if self.deliver(event)]
         return actions
 
     def deliver(self, event: Event) -> bool:
-        """An event came for one of this session's streams: True if its frame shall be written now."""
+        """An ephemeral event came for one of this session's streams: True if its frame shall be written now."""
         if self.state is State.OPEN:
-            return event.stream in self.streams
+            if event.stream not in self._positions:
+                return False
+            if self._window is None:
+                return True
+            if not self._window.has_room:
+                return False
+            self._window.sent(event.size)
+            return True
         if self.state is State.OPENING and self._held is not None and len(self._held) < MAX_HELD_EVENTS:
             self._held.append(event)
         return False
+
+    def take(self, event: Event) -> Taken:
+        """A durable event, from wherever: `SENT` means that its frame shall be written now.
+
+        The one place that moves a position, by one event and in order: nothing is sent twice, and nothing is left out.
+        """
+        position = self._positions.get(event.stream)
+        if position is None:
+            return Taken.UNWANTED
+        if event.seq != position.seq + 1 or event.epoch != position.epoch:
+            behind = event.epoch == position.epoch and event.seq > position.seq
+            return Taken.BEHIND if behind else Taken.COPY
+        if self._window is not None:
+            if not self._window.has_room:
+                self._waiting.add(event.stream)
+                return Taken.FULL
+            self._window.sent(event.size)
+        position.seq = event.seq
+        return Taken.SENT
+
+    def position(self, stream: Stream) -> Cursor | None:
+        """The last durable event of the stream that was written; None where this session does not listen to it."""
+        position = self._positions.get(stream)
+        return None if position is None else Cursor(position.epoch, position.seq)
+
+    @property
+    def window_is_full(self) -> bool:
+        """Whether nothing more may be written before the client acknowledges."""
+        return self._window is not None and not self._window.has_room
+
+    def wants(self, stream: Stream) -> Cursor | None:
+        """`position`, for who has the next event; None also while the window is full, and then `CatchUp` follows."""
+        if self.window_is_full and stream in self._positions:
+            self._waiting.add(stream)
+            return None
+        return self.position(stream)
+
+    def gap(self, stream: Stream, head: Head, reason: GapReason) -> list[Action]:
+        """The stream cannot be continued where this session stands; it goes on behind `head`."""
+        if stream not in self._positions:
+            return []
+        self._positions[stream] = Position(Cursor(head.epoch, head.head))
+        self._waiting.discard(stream)
+        return self._gap(stream, head, reason)
+
+    def is_overdue(self, mono: float) -> bool:
+        """Whether the client has acknowledged nothing for too long; to be asked every second or so."""
+        return self._window is not None and self.state is State.OPEN and self._window.is_overdue(mono)
 
     def tick(self, now: Instant) -> list[Action]:
         """Do what is due. To be called at `next_deadline`; calling it earlier does nothing."""
@@ -267,9 +366,15 @@ class Session(ABC):
     def disconnected(self) -> None:
         """The socket is gone, whoever ended it."""
         self.state = State.CLOSED
-        self.streams = set()
+        self._positions = {}
+        self._waiting = set()
         self._held = None
         self._auth_deadline = self._heartbeat_at = self._refresh_at = self._expires_at = None
+
+    @property
+    def streams(self) -> Set[Stream]:
+        """What AUTH OK and SUBSCRIBED have announced; empty before."""
+        return self._positions.keys()
 
     @property
     def next_deadline(self) -> float | None:
@@ -280,6 +385,7 @@ class Session(ABC):
     # What a dialect adds -------------------------------------------------------------------------
 
     _echoes_heartbeat: bool
+    _acknowledges: bool
 
     @abstractmethod
     def _frame_received(self, now: Instant, text: str) -> list[Action]:
@@ -289,7 +395,9 @@ class Session(ABC):
     def _auth_request(self, reason: AuthReason, by: float) -> Send: ...
 
     @abstractmethod
-    def _auth_ok(self, now: Instant, topics: Mapping[str, Stream | None]) -> Send: ...
+    def _auth_ok(
+        self, now: Instant, topics: Mapping[str, Stream | None], verdicts: Mapping[Stream, Verdict]
+    ) -> Send: ...
 
     @abstractmethod
     def _auth_failed(self, *, final: bool) -> Send: ...
@@ -304,6 +412,13 @@ class Session(ABC):
 
     def _wanted_topics(self) -> tuple[str, ...]:
         return ()
+
+    def _since(self) -> Mapping[str, Cursor]:
+        return {}
+
+    def _gap(self, stream: Stream, head: Head, reason: GapReason) -> list[Action]:
+        """Tell the client; a dialect that is live only has nothing to tell."""
+        return []
 
     # Shared by the dialects ----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from .codes import (
     AUTH_OK,
     AUTH_REQUEST,
     ERROR,
+    GAP,
     RECONNECT,
     SUBSCRIBE,
     SUBSCRIBED,
@@ -20,15 +21,16 @@ from .codes import (
     AuthReason,
     CloseCode,
     ErrorCode,
+    GapReason,
     StreamState,
 )
 from .errors import BadRecipient
-from .names import ALL, Stream, topic_stream, user_stream
+from .names import Stream, topic_stream
+from .resume import DENIED, Cursor, Head, Verdict, parse_cursor
 from .seed import is_json
-from .session import Action, Instant, Leave, Send, Session, SessionConfig, State, Subscribe
+from .session import Action, CatchUp, Instant, Leave, Position, Send, Session, SessionConfig, State, Subscribe
+from .window import WINDOW_EVENTS
 
-# Events that a client may leave unacknowledged; told in AUTH OK (protocol.md, credit).
-WINDOW_EVENTS: Final = 256
 REF_MAX_CHARS: Final = 64
 
 
@@ -47,31 +49,40 @@ class V1Session(Session):
     """One socket that offered the subprotocol `realtime.v1`."""
 
     _echoes_heartbeat = True
+    _acknowledges = True
 
     def __init__(self, sid: str, config: SessionConfig) -> None:
         super().__init__(sid, config)
         # Topics of the AUTH frame whose token is being verified.
         self._asked_topics: tuple[str, ...] = ()
+        # What the same frame says that the client has.
+        self._asked_since: Mapping[str, Cursor] = {}
         # What is subscribed, by the name that the client uses.
         self._topics: dict[str, Stream] = {}
-        # True once the first AUTH OK named the streams; a refresh changes none of them.
-        self._announced = False
 
-    def subscribed(self, topic: str, ref: str | int | None, stream: Stream | None) -> list[Action]:
-        """Answer to `Subscribe`: the open stream, or None where the user may not hear the topic."""
+    def subscribed(self, topic: str, ref: str | int | None, stream: Stream, verdict: Verdict) -> list[Action]:
+        """Answer to `Subscribe`: the topic's stream is live, or the verdict is `DENIED`.
+
+        Durable events behind the verdict have to be offered by `take` from now on.
+        """
         if self.state is not State.OPEN:
             return []
-        if stream is not None:
+        if verdict is not DENIED:
             self._topics[topic] = stream
-            self.streams.add(stream)
-        return [self._subscribed(topic, ref, stream)]
+            self._positions[stream] = Position(verdict.cursor)
+        return [self._subscribed(topic, ref, stream, verdict)]
 
-    def opened(self, now: Instant, topics: Mapping[str, Stream | None]) -> list[Action]:
+    def opened(
+        self, now: Instant, topics: Mapping[str, Stream | None], verdicts: Mapping[Stream, Verdict]
+    ) -> list[Action]:
         self._topics = {topic: stream for topic, stream in topics.items() if stream is not None}
-        return super().opened(now, topics)
+        return super().opened(now, topics, verdicts)
 
     def _wanted_topics(self) -> tuple[str, ...]:
         return self._asked_topics
+
+    def _since(self) -> Mapping[str, Cursor]:
+        return self._asked_since
 
     def _frame_received(self, now: Instant, text: str) -> list[Action]:
         try:
@@ -81,8 +92,7 @@ class V1Session(Session):
                 return self._raw_token_received(now, text)
             content = None  # broken or nested too deep
         if isinstance(content, dict) and content.get("id") == ACK:
-            # Exempt from the rate limit. Credit is not counted yet: unsent bytes are the bound.
-            return []
+            return self._acked(content.get("data"))  # exempt from the rate limit
         if not self._take_frame(now):
             return self._too_many_frames()
         ref = None
@@ -96,8 +106,19 @@ class V1Session(Session):
     def _raw_token_received(self, now: Instant, text: str) -> list[Action]:
         if not self._take_frame(now):
             return self._too_many_frames()
-        self._asked_topics = ()
+        self._asked_topics, self._asked_since = (), {}
         return self._token_received(text)
+
+    def _acked(self, data: object) -> list[Action]:
+        received = data.get("n") if isinstance(data, dict) else None
+        assert self._window is not None
+        if type(received) is not int or received < 0 or not self._window.acked(received):
+            return self._violation(ErrorCode.BAD_FRAME, "n of ACK counts the event frames that were received")
+        if not self._waiting or not self._window.has_room:
+            return []
+        streams = tuple(self._waiting)
+        self._waiting.clear()
+        return [CatchUp(streams)]
 
     def _control(self, frame: _Frame) -> list[Action]:
         if frame.id == AUTH:
@@ -105,6 +126,7 @@ class V1Session(Session):
             if not isinstance(token, str):
                 raise _BadFrame("AUTH needs a token")
             self._asked_topics = self._parse_topics(frame.data.get("topics", []))
+            self._asked_since = _parse_since(frame.data.get("since", {}))
             return self._token_received(token)
         if frame.id not in (SUBSCRIBE, UNSUBSCRIBE):
             raise _BadFrame("a client sends AUTH, SUBSCRIBE, UNSUBSCRIBE, ACK or <3")
@@ -116,11 +138,12 @@ class V1Session(Session):
         if frame.id == UNSUBSCRIBE:
             return self._unsubscribe(topic, frame.ref)
         if topic in self._topics:
-            return [self._subscribed(topic, frame.ref, self._topics[topic])]
+            return [self._subscribed(topic, frame.ref, self._topics[topic], self._present(self._topics[topic]))]
         if len(self._topics) >= self._config.max_topics:
             message = f"a socket hears at most {self._config.max_topics} topics"
             return [_error(ErrorCode.TOO_MANY_TOPICS, message, frame.ref)]
-        return [Subscribe(topic, frame.ref)]
+        since = frame.data.get("since")
+        return [Subscribe(topic, frame.ref, None if since is None else parse_cursor(since))]
 
     def _parse_topics(self, topics: object) -> tuple[str, ...]:
         if not isinstance(topics, list) or not all(isinstance(topic, str) for topic in topics):
@@ -136,27 +159,32 @@ class V1Session(Session):
         stream = self._topics.pop(topic, None)
         if stream is None:
             return [answer]
-        self.streams.discard(stream)
+        del self._positions[stream]
+        self._waiting.discard(stream)
         return [Leave(stream), answer]
 
-    def _subscribed(self, topic: str, ref: str | int | None, stream: Stream | None) -> Send:
-        shown = {"topic": topic, "ref": ref, "stream": stream or _stream_of(topic)}
-        return _send(SUBSCRIBED, shown | _verdict(StreamState.DENIED if stream is None else StreamState.NEW))
+    def _present(self, stream: Stream) -> Verdict:
+        """For who subscribes once more: nothing was missed, and nothing begins anew."""
+        position = self._positions[stream]
+        return Verdict(StreamState.NEW, Cursor(position.epoch, position.seq), position.seq)
+
+    def _subscribed(self, topic: str, ref: str | int | None, stream: Stream, verdict: Verdict) -> Send:
+        return _send(SUBSCRIBED, {"topic": topic, "ref": ref, "stream": stream} | _shown(verdict))
+
+    def _gap(self, stream: Stream, head: Head, reason: GapReason) -> list[Action]:
+        return [_send(GAP, {"stream": stream, "epoch": head.epoch, "seq": head.head, "reason": reason})]
 
     def _auth_request(self, reason: AuthReason, by: float) -> Send:
         return _send(AUTH_REQUEST, {"reason": reason, "attempt": self._attempt, "by": by})
 
-    def _auth_ok(self, now: Instant, topics: Mapping[str, Stream | None]) -> Send:
+    def _auth_ok(self, now: Instant, topics: Mapping[str, Stream | None], verdicts: Mapping[Stream, Verdict]) -> Send:
         identity = self.identity
         assert identity is not None
-        streams: dict[str, dict[str, Any]] = {}
-        if not self._announced:
-            self._announced = True
-            streams[user_stream(identity.user_id)] = _verdict(StreamState.NEW)
-            streams[ALL] = _verdict(StreamState.NEW)
+        streams: dict[str, dict[str, Any]] = {name: _shown(verdict) for name, verdict in verdicts.items()}
         for topic, stream in topics.items():
-            verdict = _verdict(StreamState.DENIED if stream is None else StreamState.NEW)
-            streams[stream or topic_stream(topic)] = {"topic": topic} | verdict
+            streams[stream or topic_stream(topic)] = {"topic": topic} | _shown(
+                DENIED if stream is None else verdicts[stream]
+            )
         return _send(
             AUTH_OK,
             {
@@ -209,8 +237,20 @@ def _stream_of(topic: str) -> Stream | None:
         return None
 
 
-def _verdict(state: StreamState) -> dict[str, Any]:
-    return {"epoch": None, "seq": 0, "state": state, "replay": 0}
+def _parse_since(since: object) -> Mapping[str, Cursor]:
+    if not isinstance(since, dict):
+        raise _BadFrame("since is an object of cursors by stream")
+    return {name: parse_cursor(cursor) for name, cursor in since.items()}
+
+
+def _shown(verdict: Verdict) -> dict[str, Any]:
+    shown = {
+        "epoch": verdict.cursor.epoch or None,
+        "seq": verdict.head,
+        "state": verdict.state,
+        "replay": verdict.replay,
+    }
+    return shown if verdict.reason is None else shown | {"reason": verdict.reason}
 
 
 def _send(frame_id: str, data: dict[str, Any]) -> Send:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Iterable, Mapping
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,16 +12,31 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
 from .. import metrics
-from ..core.codes import SUBPROTOCOL, CloseCode, ErrorCode
+from ..core.codes import SUBPROTOCOL, CloseCode, ErrorCode, GapReason
 from ..core.events import Event
-from ..core.names import Stream
+from ..core.names import Stream, topic_stream
+from ..core.resume import DENIED, Cursor, Head, Verdict
 from ..core.seed import SeedSession
-from ..core.session import Action, Close, Identity, Instant, Leave, Open, Send, Session, Subscribe, Verify
+from ..core.session import (
+    Action,
+    CatchUp,
+    Close,
+    Identity,
+    Instant,
+    Leave,
+    Open,
+    Send,
+    Session,
+    State,
+    Subscribe,
+    Taken,
+    Verify,
+)
 from ..core.v1 import V1Session, error_frame
 from ..tokens import TokenRefused
 from . import handshake, identity
 from .limits import Admission
-from .writer import SocketWriter
+from .writer import UNSENT_MAX_BYTES, WINDOW_UNSENT_MAX_BYTES, SocketWriter
 
 if TYPE_CHECKING:
     from .node import Node
@@ -52,9 +68,9 @@ class RealtimeConsumer(AsyncConsumer):
         self._dialect = "seed"
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._writer = SocketWriter(send)
-        await receive()  # websocket.connect
         v1 = handshake.offers_v1(scope)
+        self._writer = SocketWriter(send, WINDOW_UNSENT_MAX_BYTES if v1 else UNSENT_MAX_BYTES)
+        await receive()  # websocket.connect
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if v1 else None})
         address = handshake.client_address(scope)
         refusal = self._refusal(scope, address)
@@ -68,17 +84,32 @@ class RealtimeConsumer(AsyncConsumer):
                 self._node.limits.leave(address)
 
     def deliver(self, event: Event) -> bool:
-        """An event for one of this socket's streams; True when it was written."""
+        """An ephemeral event for one of this socket's streams; True when it was written."""
         if not self._session.deliver(event):
+            if self._session.window_is_full:
+                metrics.WINDOW_DROPPED.inc()
             return False
-        self._writer.write(event.frame, event.size)
-        if self._writer.too_slow:
-            self._perform(self._session.close(CloseCode.TOO_SLOW))
+        self._write_event(event)
         return True
 
-    def end_if_behind(self) -> None:
-        """Close the socket of a reader that is over 1 MiB behind."""
-        if self._writer.is_behind:
+    def take(self, event: Event) -> Taken:
+        """A durable event of one of this socket's streams; written if it is the next one."""
+        taken = self._session.take(event)
+        if taken is Taken.SENT:
+            self._write_event(event)
+        return taken
+
+    def wants(self, stream: Stream) -> Cursor | None:
+        """The last durable event that was written; None while this socket can take none."""
+        return self._session.wants(stream)
+
+    def gap(self, stream: Stream, head: Head, reason: GapReason) -> None:
+        """The stream goes on behind `head`; the client is told."""
+        self._perform(self._session.gap(stream, head, reason))
+
+    def end_if_behind(self, mono: float) -> None:
+        """Close the socket of a reader that is too far behind, or acknowledges nothing any more."""
+        if self._writer.is_behind or self._session.is_overdue(mono):
             self._perform(self._session.close(CloseCode.TOO_SLOW))
 
     def send_away(self, after_ms: int) -> None:
@@ -151,10 +182,10 @@ class RealtimeConsumer(AsyncConsumer):
             match action:
                 case Verify(token):
                     await self._perform_all(await self._verify(token))
-                case Open(streams, topics):
-                    await self._perform_all(await self._open(streams, topics))
-                case Subscribe(topic, ref):
-                    await self._perform_all(await self._subscribe(topic, ref))
+                case Open() as wish:
+                    await self._perform_all(await self._open(wish))
+                case Subscribe() as wish:
+                    await self._perform_all(await self._subscribe(wish))
                 case _:
                     self._perform([action])
 
@@ -171,9 +202,16 @@ class RealtimeConsumer(AsyncConsumer):
                 case Leave(stream):
                     self._joined.discard(stream)
                     self._node.hub.leave(stream, self)
+                case CatchUp(streams):
+                    self._catch_up(streams)
                 case _:
                     raise TypeError(f"{action} has to be awaited")
         self._arm()
+
+    def _write_event(self, event: Event) -> None:
+        self._writer.write(event.frame, event.size)
+        if self._writer.too_slow:
+            self._perform(self._session.close(CloseCode.TOO_SLOW))
 
     def _write_control(self, text: str) -> None:
         self._writer.write(text, len(text.encode()))
@@ -210,23 +248,61 @@ class RealtimeConsumer(AsyncConsumer):
         self._counted_user = who.user_id
         return True
 
-    async def _open(self, streams: tuple[Stream, ...], topics: tuple[str, ...]) -> list[Action]:
-        allowed = await self._allowed(topics)
+    async def _open(self, wish: Open) -> list[Action]:
+        allowed = await self._allowed(wish.topics)
         if allowed is None:
             return self._resync()
-        wanted = [*streams, *(stream for stream in allowed.values() if stream is not None)]
-        await asyncio.gather(*(self._join(stream) for stream in wanted))
-        return self._session.opened(_now(), allowed)
+        keeps_history = dict.fromkeys(wish.streams, True)
+        for topic, stream in allowed.items():
+            if stream is not None:
+                keeps_history[stream] = self._node.topics.keeps_history(topic)
+        verdicts = await self._judge({stream: wish.since.get(stream) for stream in keeps_history}, keeps_history)
+        if verdicts is None:
+            return self._resync()
+        self._perform(self._session.opened(_now(), allowed, verdicts))
+        self._catch_up(verdicts)
+        return []
 
-    async def _subscribe(self, topic: str, ref: str | int | None) -> list[Action]:
+    async def _subscribe(self, wish: Subscribe) -> list[Action]:
         assert isinstance(self._session, V1Session)
-        allowed = await self._allowed((topic,))
+        allowed = await self._allowed((wish.topic,))
         if allowed is None:
             return self._resync()
-        stream = allowed[topic]
-        if stream is not None:
-            await self._join(stream)
-        return self._session.subscribed(topic, ref, stream)
+        stream = allowed[wish.topic]
+        if stream is None:
+            return self._session.subscribed(wish.topic, wish.ref, topic_stream(wish.topic), DENIED)
+        keeps_history = self._node.topics.keeps_history(wish.topic)
+        verdicts = await self._judge({stream: wish.since}, {stream: keeps_history})
+        if verdicts is None:
+            return self._resync()
+        self._perform(self._session.subscribed(wish.topic, wish.ref, stream, verdicts[stream]))
+        self._catch_up(verdicts)
+        return []
+
+    async def _judge(
+        self, since: Mapping[Stream, Cursor | None], keeps_history: Mapping[Stream, bool]
+    ) -> dict[Stream, Verdict] | None:
+        """Open the feeds, then see where each stream stands: nothing falls between. None without the database."""
+        hub = self._node.hub
+        await asyncio.gather(*(self._join(stream) for stream in since))
+        if self._session.state is State.CLOSED:
+            return {}
+        try:
+            verdicts = await asyncio.gather(
+                *(hub.verdict(stream, cursor, keeps_history=keeps_history[stream]) for stream, cursor in since.items())
+            )
+        except (DatabaseError, TimeoutError) as error:
+            logger.warning("Socket %s: no verdict on its streams, %s", self._session.sid, type(error).__name__)
+            return None
+        for verdict in verdicts:
+            metrics.STREAM_STATES.labels(verdict.state).inc()
+            if verdict.reason is not None:
+                metrics.GAPS.labels(verdict.reason).inc()
+        return dict(zip(since, verdicts, strict=True))
+
+    def _catch_up(self, streams: Iterable[Stream]) -> None:
+        for stream in streams:
+            self._node.hub.catch_up(stream, self)
 
     async def _allowed(self, topics: tuple[str, ...]) -> dict[str, Stream | None] | None:
         """What the topics' rules say; None when the database does not answer."""

@@ -61,6 +61,12 @@ class DatabaseThreads:
         except Error as error:
             self.problem = type(error).__name__
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # who asked is gone, which says nothing about the database
+            # It was still in the queue when new threads took over.
+            raise TimeoutError from error
         except BaseException:  # a refusal is an answer
             self._answered()
             raise

@@ -1,61 +1,108 @@
-"""Hands each event to the sockets of this node that listen to its stream (docs/node.md)."""
+"""Which sockets of this node listen to what, and when a stream's feed is opened and let go (docs/node.md)."""
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final
 
-from .. import metrics
 from ..brokers.base import Listener
 from ..core.events import Event
 from ..core.names import ALL, Stream
+from ..core.resume import Cursor, Head, Verdict
+from .heads import HeadChecks
+from .history import HistoryReader
+from .shared_feed import Member, Rotate, SharedFeed
 
 # A page that is reloaded or followed by a link is back within this time and finds its stream still open.
 LINGER_SECS: Final = 5.0
 
 
-class Member(Protocol):
-    """One socket of the node."""
-
-    def deliver(self, event: Event) -> bool:
-        """Take an event; True when it was written."""
-
-
 class Hub:
     """Who listens to what. Everything happens in the node's event loop, and delivery awaits nothing."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(
+        self, listener: Listener, reader: HistoryReader, rotate: Rotate, *, replay_max: int, head_check_secs: float
+    ) -> None:
         self._listener = listener
-        # A dict as an ordered set: who came first is served first.
-        self._members: dict[Stream, dict[Member, None]] = {}
+        self._reader = reader
+        self._rotate = rotate
+        self._replay_max = replay_max
+        self._feeds: dict[Stream, SharedFeed] = {}
         self._lingering: dict[Stream, asyncio.TimerHandle] = {}
+        self._heads = HeadChecks(
+            reader,
+            streams=lambda: list(self._feeds),
+            position=self.position,
+            observe=self.observe,
+            link_down=lambda: listener.problem is not None,
+            every_secs=head_check_secs,
+        )
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._listener.start(self.deliver, lambda stream: self._heads.reopened((stream,)))
+        self._heads.start()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for feed in self._feeds.values():
+            feed.close()
+        for linger in self._lingering.values():
+            linger.cancel()
+        await self._heads.close()
+        await self._listener.close()
 
     async def join(self, stream: Stream, member: Member) -> None:
         """Return when the stream's events reach the member."""
         linger = self._lingering.pop(stream, None)
         if linger is not None:
             linger.cancel()
-        self._members.setdefault(stream, {})[member] = None
+        feed = self._feeds.get(stream)
+        if feed is None:
+            feed = self._feeds[stream] = SharedFeed(stream, self._reader, self._rotate, replay_max=self._replay_max)
+        feed.members[member] = None
         await self._listener.open(stream)
+
+    async def verdict(self, stream: Stream, since: Cursor | None, *, keeps_history: bool = True) -> Verdict:
+        """Whether a member can go on where it was; it has joined.
+
+        Raises:
+            django.db.Error, TimeoutError: no verdict is possible.
+        """
+        return await self._feeds[stream].verdict(since, keeps_history=keeps_history)
+
+    def catch_up(self, stream: Stream, member: Member) -> None:
+        """Bring a member to the head of the stream, as far as its window allows."""
+        feed = self._feeds.get(stream)
+        if feed is not None:
+            feed.catch_up(member)
 
     def leave(self, stream: Stream, member: Member) -> None:
         """The member gets nothing more of this stream."""
-        members = self._members.get(stream)
-        if members is None or member not in members:
+        feed = self._feeds.get(stream)
+        if feed is None or member not in feed.members:
             return
-        del members[member]
-        if not members:
-            del self._members[stream]
-            if stream != ALL:
-                loop = asyncio.get_running_loop()
-                self._lingering[stream] = loop.call_later(LINGER_SECS, self._release, stream)
+        feed.remove(member)
+        if not feed.members and stream != ALL:
+            loop = asyncio.get_running_loop()
+            self._lingering[stream] = loop.call_later(LINGER_SECS, self._release, stream)
 
     def deliver(self, event: Event) -> None:
         """An event came from the broker."""
-        members = self._members.get(event.stream)
-        if members is None:
-            return
-        # A copy: a member that turns out to be too slow leaves while we are at it.
-        metrics.DELIVERED.labels("live").inc(sum(member.deliver(event) for member in list(members)))
+        feed = self._feeds.get(event.stream)
+        if feed is not None:
+            feed.deliver(event)
+
+    def position(self, stream: Stream) -> Cursor:
+        """The highest event of the stream that is known here."""
+        feed = self._feeds.get(stream)
+        return Cursor("", 0) if feed is None else feed.position
+
+    def observe(self, stream: Stream, head: Head, since: Cursor) -> None:
+        """A head was read; `since` is the `position` of the stream when the reading began."""
+        feed = self._feeds.get(stream)
+        if feed is not None:
+            feed.observe(head, since)
 
     def _release(self, stream: Stream) -> None:
         del self._lingering[stream]
+        self._feeds.pop(stream).close()
         self._listener.release(stream)

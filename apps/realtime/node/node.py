@@ -1,6 +1,7 @@
 """One Daphne process: its listener, its hub and its limits (docs/node.md)."""
 
 import asyncio
+import logging
 import random
 from typing import Any, Final
 
@@ -8,12 +9,18 @@ from ..brokers.base import Listener
 from ..brokers.choice import make_listener
 from ..brokers.memory import Exchange
 from ..conf import RealtimeSettings
+from ..core.names import Stream
+from ..core.resume import Cursor
 from ..core.session import SessionConfig
+from ..rotation import rotate_regressed
 from ..topics import TopicRegistry
 from .consumer import RealtimeConsumer
 from .database import DatabaseThreads
+from .history import HistoryReader
 from .hub import Hub
 from .limits import Limits
+
+logger = logging.getLogger(__name__)
 
 # protocol.md, section 2: nginx cuts a silent socket at 60 s; 45 s plus up to 8 s stays below it and spreads the load.
 HEARTBEAT_JITTER_SECS: Final = 8.0
@@ -48,8 +55,15 @@ class Node:
         self.database = DatabaseThreads()
         self.draining = False
         self._listener: Listener = make_listener(conf, exchange)
-        self.hub = Hub(self._listener)
-        self._listener.start(self.hub.deliver)
+        self._reader = HistoryReader(self.database, replay_max=conf.replay_max)
+        self.hub = Hub(
+            self._listener,
+            self._reader,
+            self._end_numbering,
+            replay_max=conf.replay_max,
+            head_check_secs=conf.head_check_secs,
+        )
+        self.hub.start()
         self._sweep: asyncio.TimerHandle
         self._end_slow_readers()
 
@@ -75,10 +89,20 @@ class Node:
     async def close(self) -> None:
         """Stop listening."""
         self._sweep.cancel()
-        await self._listener.close()
+        await self.hub.close()
+        self._reader.close()
         self.database.close()
+
+    async def _end_numbering(self, stream: Stream, at: Cursor) -> None:
+        if await self.database.ask(rotate_regressed, stream, at.epoch, at.seq):
+            logger.error(
+                "The database has forgotten events of %s that were delivered (up to %d): its numbering begins anew",
+                stream,
+                at.seq,
+            )
 
     def _end_slow_readers(self) -> None:
         self._sweep = asyncio.get_running_loop().call_later(SLOW_READERS_EVERY_SECS, self._end_slow_readers)
+        now = asyncio.get_running_loop().time()
         for consumer in list(self.consumers):
-            consumer.end_if_behind()
+            consumer.end_if_behind(now)

@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ..core.codes import CloseCode
+from ..core.window import WINDOW_BYTES
 
 logger = logging.getLogger(__name__)
 
-# protocol.md, section 2: bytes not yet written to a socket. Daphne never pushes back, so this is the bound on its
-# buffers (40 MB to a client that never read cost 36 MiB before).
+# protocol.md, section 2: bytes not yet written to the socket of a client that cannot acknowledge. Daphne never pushes
+# back, so this is the bound on its buffers (40 MB to a client that never read cost 36 MiB before).
 UNSENT_MAX_BYTES: Final = 1024 * 1024
+# A client that acknowledges may be sent a whole window at once, and its last frame reaches over the bound.
+WINDOW_UNSENT_MAX_BYTES: Final = 2 * WINDOW_BYTES
 # Asking the transport costs more than counting: only every so many bytes.
 _CHECK_EVERY_BYTES: Final = 64 * 1024
 
@@ -22,8 +25,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class SocketWriter:
     """Callers never wait. One task drains what they wrote, while there is something to drain."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, unsent_max_bytes: int) -> None:
         self._send = send
+        self._unsent_max_bytes = unsent_max_bytes
         # Messages with their size in bytes.
         self._queue: deque[tuple[dict[str, Any], int]] = deque()
         self._queued_bytes = 0
@@ -38,9 +42,9 @@ class SocketWriter:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the reader is over 1 MiB behind, also with what the server wrote by itself: answers to pings."""
+        """Whether the reader is too far behind, also with what the server wrote by itself: answers to pings."""
         self._unchecked_bytes = 0
-        return self._queued_bytes + transport_unsent_bytes(self._send) > UNSENT_MAX_BYTES
+        return self._queued_bytes + transport_unsent_bytes(self._send) > self._unsent_max_bytes
 
     def write(self, text: str, size: int) -> None:
         """Write a text frame of `size` bytes; after `close` nothing is written any more."""

@@ -49,7 +49,7 @@ def write(writer: SocketWriter, text: str) -> None:
 
 
 async def test_frames_come_in_order_and_the_close_last(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     for text in ("a", "b"):
         write(writer, text)
     await drained(writer)
@@ -62,7 +62,7 @@ async def test_frames_come_in_order_and_the_close_last(server: Server) -> None:
 
 
 async def test_after_the_close_nothing_is_written(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     writer.close(CloseCode.REVOKED)
     write(writer, "late")
     writer.close(CloseCode.DRAIN)
@@ -71,7 +71,7 @@ async def test_after_the_close_nothing_is_written(server: Server) -> None:
 
 
 async def test_a_server_that_blocks_blocks_no_caller(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     server.open.clear()
     for number in range(1_000):
         write(writer, str(number))
@@ -82,7 +82,7 @@ async def test_a_server_that_blocks_blocks_no_caller(server: Server) -> None:
 
 
 async def test_a_reader_over_1_mib_behind_is_too_slow(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     server.open.clear()
     frame = "x" * (64 * 1024)
     for _ in range(UNSENT_MAX_BYTES // len(frame)):
@@ -95,7 +95,7 @@ async def test_a_reader_over_1_mib_behind_is_too_slow(server: Server) -> None:
 
 
 async def test_who_catches_up_is_not_too_slow(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     for _ in range(50):
         write(writer, "x" * (64 * 1024))
         await drained(writer)
@@ -103,7 +103,7 @@ async def test_who_catches_up_is_not_too_slow(server: Server) -> None:
 
 
 async def test_what_a_slow_reader_would_not_get_anyway_is_dropped(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     server.open.clear()
     write(writer, "on its way")
     await asyncio.sleep(0)
@@ -115,7 +115,7 @@ async def test_what_a_slow_reader_would_not_get_anyway_is_dropped(server: Server
 
 
 async def test_a_server_that_fails_ends_the_writing_quietly(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     server.error = RuntimeError("Unexpected ASGI message")
     write(writer, "a")
     write(writer, "b")
@@ -128,7 +128,7 @@ async def test_a_server_that_fails_ends_the_writing_quietly(server: Server) -> N
 
 
 async def test_an_abandoned_writer_lets_go_of_a_blocked_server(server: Server) -> None:
-    writer = SocketWriter(server.send)
+    writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     server.open.clear()
     write(writer, "a")
     await asyncio.sleep(0)
@@ -137,7 +137,7 @@ async def test_an_abandoned_writer_lets_go_of_a_blocked_server(server: Server) -
     server.open.set()
     write(writer, "b")
     assert server.messages == []
-    SocketWriter(server.send).abandon()
+    SocketWriter(server.send, UNSENT_MAX_BYTES).abandon()
 
 
 def transport(*, buffered: int, offset: int, temporary: int) -> SimpleNamespace:
@@ -154,7 +154,7 @@ async def test_under_daphne_twisted_s_buffers_count(server: Server, tls: bool) -
 
     send = partial(handle, protocol)
     assert transport_unsent_bytes(send) == UNSENT_MAX_BYTES + 1
-    writer = SocketWriter(send)
+    writer = SocketWriter(send, UNSENT_MAX_BYTES)
     assert writer.is_behind
     assert not writer.too_slow
 
