@@ -62,3 +62,24 @@ async def test_when_every_thread_is_kept_new_ones_take_over(threads: DatabaseThr
     # The old ones are still kept, and nobody is held up by it.
     assert await threads.ask(max, 1, 2) == 2
     assert threads.problem is None
+
+
+async def test_a_question_in_the_queue_of_the_old_threads_is_not_answered(
+    threads: DatabaseThreads, answer: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [asyncio.ensure_future(threads.ask(answer.wait, 30)) for _ in range(THREADS)]
+    await asyncio.sleep(0)
+    monkeypatch.setattr(database, "TIMEOUT_SECS", 30)
+    with pytest.raises(TimeoutError):
+        await threads.ask(max, 1, 2)
+    assert {type(task.exception()) for task in asked} == {TimeoutError}
+
+
+async def test_who_goes_away_says_nothing_about_the_database(threads: DatabaseThreads, answer: threading.Event) -> None:
+    threads.problem = "from before"
+    gone = asyncio.ensure_future(threads.ask(answer.wait, 30))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert threads.problem == "from before"
