@@ -25,6 +25,15 @@ logger = logging.getLogger(__name__)
 _STABLE_SECS: Final = 30.0
 
 
+def _in_time() -> asyncio.Timeout:
+    """The deadline of a call.
+
+    Not aiormq's own `timeout`: on Python 3.11 it lets the loop turn between looking whether the channel is open and
+    sending. A refusal in that turn closes the channel, and what is then sent on it ends the whole connection.
+    """
+    return asyncio.timeout(RPC_TIMEOUT_SECS)
+
+
 class ConsumedQueue:
     """A queue that this node declared and consumes.
 
@@ -69,13 +78,13 @@ class Lane:
             )
             try:
                 # The broker works through a channel in order: this answer says that the declaration went well too.
-                await setup.queue_bind(name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+                async with _in_time():
+                    await setup.queue_bind(name, EXCHANGE, stream)
                 queue = ConsumedQueue(name)
                 # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
                 self._queues[name] = queue
-                await consuming.basic_consume(
-                    name, self._on_message, no_ack=True, consumer_tag=name, timeout=RPC_TIMEOUT_SECS
-                )
+                async with _in_time():
+                    await consuming.basic_consume(name, self._on_message, no_ack=True, consumer_tag=name)
             except BaseException:
                 self._queues.pop(name, None)
                 # It deletes itself after its last consumer only, and it never had one.
@@ -88,13 +97,15 @@ class Lane:
         """Let the stream's events into the queue."""
         async with self._turn:
             setup = await self._setup_channel()
-            await setup.queue_bind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+            async with _in_time():
+                await setup.queue_bind(queue.name, EXCHANGE, stream)
 
     async def unbind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Keep the stream's events out again."""
         async with self._turn:
             setup = await self._setup_channel()
-            await setup.queue_unbind(queue.name, EXCHANGE, stream, timeout=RPC_TIMEOUT_SECS)
+            async with _in_time():
+                await setup.queue_unbind(queue.name, EXCHANGE, stream)
 
     async def delete(self, queue: ConsumedQueue) -> None:
         """Give the queue back to the broker."""
