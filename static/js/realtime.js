@@ -5,13 +5,15 @@
  *     connect({ onEvent: (event) => console.log(event.id, event.data) });
  *
  * This file decides when there is a socket: first try, reconnects, and when to stop for good. What is said on a
- * socket stands in session.js.
+ * socket stands in session.js, what becomes of an event in streams.js.
  * @module
  */
 
 import { backoffMs } from "./backoff.js";
 import { stopSentence, stops } from "./codes.js";
+import { pageCursor } from "./cursor.js";
 import { Session } from "./session.js";
+import { Streams } from "./streams.js";
 
 export { CLOSE_CODES, RESERVED_IDS, SUBPROTOCOL } from "./codes.js";
 
@@ -23,6 +25,9 @@ const STABLE_MS = 10_000;
  * @property {string} id
  * @property {any} data
  * @property {string} [stream]
+ * @property {number} [seq] its place in the stream; none: the event is ephemeral
+ * @property {string} [title] what `notify` was given
+ * @property {string} [url] likewise
  * @property {string} [mid] the same in every copy of the event
  * @property {number} [ts] unix time in seconds
  */
@@ -55,7 +60,13 @@ const STABLE_MS = 10_000;
  * @typedef {object} Options
  * @property {string} [url] of the socket; relative or http(s) addresses become ws(s); default /websocket
  * @property {string} [tokenUrl] default /socket_auth_token
- * @property {(event: RealtimeEvent) => void} [onEvent]
+ * @property {import("./cursor.js").Cursor} [cursor] where the page's state was read; default: what the page carries
+ *   by `{% realtime_cursor %}`, if it does
+ * @property {(event: RealtimeEvent) => void} [onEvent] durable events of a stream in order, each once
+ * @property {(change: import("./streams.js").StreamChange) => void} [onStream]
+ * @property {(stream: string) => void} [onGap] events of this stream were missed for good
+ * @property {(request: import("./streams.js").SnapshotRequest) => Promise<import("./streams.js").Snapshot>} [snapshot]
+ *   loads the page's state anew after a gap; without it the stream goes on from its head
  * @property {(change: StateChange) => void} [onState] called at the earliest after `connect` has returned
  * @property {(change: TopicChange) => void} [onTopic]
  * @property {Iterable<string>} [topics]
@@ -77,6 +88,8 @@ class Connection {
   #url;
   /** What the page wants to hear, whether a socket is there or not. @type {Set<string>} */
   #topics;
+  /** @type {Streams} */
+  #streams;
   /** @type {State} */
   #state = "connecting";
   /** null while there is no socket. @type {Session | null} */
@@ -97,6 +110,12 @@ class Connection {
     this.#options = options;
     this.#url = socketUrl(options.url ?? "/websocket");
     this.#topics = new Set(options.topics);
+    this.#streams = new Streams(options.cursor ?? pageCursor(), {
+      onEvent: (event) => call(options.onEvent, event),
+      onStream: (change) => call(options.onStream, change),
+      onGap: (stream) => call(options.onGap, stream),
+      snapshot: options.snapshot,
+    });
     const { signal } = this.#listening;
     window.addEventListener("online", () => this.#wake(), { signal });
     window.addEventListener("pageshow", () => this.#wake(), { signal });
@@ -119,9 +138,11 @@ class Connection {
   /**
    * Listens to a topic from now on, on this socket and those that follow; `onTopic` tells whether it is allowed.
    * @param {string} topic
+   * @param {import("./cursor.js").Cursor} [cursor] that came with the state which this topic is to follow on
    */
-  subscribe(topic) {
+  subscribe(topic, cursor = {}) {
     if (!this.#topics.has(topic)) {
+      this.#streams.add(cursor);
       this.#topics.add(topic);
       this.#session?.subscribe(topic);
     }
@@ -130,6 +151,7 @@ class Connection {
   /** @param {string} topic */
   unsubscribe(topic) {
     if (this.#topics.delete(topic)) {
+      this.#streams.leave(topic);
       this.#session?.unsubscribe(topic);
     }
   }
@@ -146,11 +168,12 @@ class Connection {
       url: this.#url,
       tokenUrl: this.#options.tokenUrl ?? "/socket_auth_token",
       topics: this.#topics,
+      streams: this.#streams,
       onOnline: () => {
         this.#onlineAt = Date.now();
         this.#change("online");
+        this.#streams.retry();
       },
-      onEvent: (event) => call(this.#options.onEvent, event),
       onTopic: (topic, state, reason) => {
         if (state !== "subscribed") {
           this.#topics.delete(topic);
@@ -194,6 +217,7 @@ class Connection {
   #finish(/** @type {State} */ state, /** @type {number | null} */ code, /** @type {string} */ reason) {
     this.#listening.abort();
     clearTimeout(this.#retry);
+    this.#streams.close();
     this.#session?.close();
     this.#session = null;
     this.#change(state, code, reason);

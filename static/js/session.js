@@ -14,6 +14,9 @@ const HANDSHAKE_MS = 20_000;
 /** Beyond the announced interval: the server adds up to 8 s at random, the rest is for the network. */
 const HEARTBEAT_GRACE_MS = 15_000;
 
+/** A machine that wakes up finds out within this time that its socket is dead. */
+const LOOK_EVERY_MS = 5000;
+
 /** Protocol: at least every 64 events or 5 s. */
 const ACK_EVERY_EVENTS = 64;
 const ACK_AFTER_MS = 5000;
@@ -31,8 +34,8 @@ const ACK_AFTER_MS = 5000;
  * @property {string} url absolute ws: or wss: address
  * @property {string} tokenUrl
  * @property {ReadonlySet<string>} topics what to listen to; read when AUTH is sent and when AUTH OK comes
+ * @property {import("./streams.js").Streams} streams what becomes of events
  * @property {() => void} onOnline first AUTH OK
- * @property {(event: object) => void} onEvent
  * @property {(topic: string, state: "subscribed" | "denied" | "revoked", reason: string) => void} onTopic
  * @property {(end: SessionEnd) => void} onEnd called once, and nothing else is called after it
  */
@@ -80,7 +83,7 @@ export class Session {
 
   /** Ends the socket if the server has been silent for too long: for a machine that wakes up. */
   check() {
-    if (Date.now() - this.#lastBeatAt > this.#silenceMs) {
+    if (Date.now() - this.#lastBeatAt >= this.#silenceMs) {
       this.#giveUp("The server has gone silent.");
     }
   }
@@ -88,12 +91,14 @@ export class Session {
   /** @param {string} topic */
   subscribe(topic) {
     if (this.#online) {
-      this.#pending.set(this.#ask("SUBSCRIBE", topic), topic);
+      const ref = this.#ask("SUBSCRIBE", topic, this.#options.streams.sinceOf(topic));
+      this.#pending.set(ref, topic);
     }
   }
 
   /** @param {string} topic */
   unsubscribe(topic) {
+    this.#options.streams.leave(topic);
     if (this.#online) {
       this.#ask("UNSUBSCRIBE", topic);
     }
@@ -113,7 +118,7 @@ export class Session {
     } else if (RESERVED_IDS.includes(frame.id)) {
       this.#control(frame.id, frame.data ?? {});
     } else if (this.#online) {
-      this.#event(frame);
+      this.#event(frame, /** @type {string} */ (text).length);
     }
   }
 
@@ -127,12 +132,17 @@ export class Session {
         break;
       case "SUBSCRIBED":
         this.#pending.delete(data.ref);
+        this.#verdict(data.stream, data);
         this.#topicState(data.topic, data.state);
         break;
       case "UNSUBSCRIBED":
+        this.#options.streams.forget(data.topic, { unasked: data.reason === "revoked" });
         if (data.reason === "revoked") {
           this.#options.onTopic(data.topic, "revoked", "You may not follow this any more.");
         }
+        break;
+      case "GAP":
+        this.#options.streams.gap(data);
         break;
       case "RECONNECT":
         this.#afterMs = Number.isFinite(data.after_ms) ? Math.max(0, data.after_ms) : null;
@@ -141,19 +151,22 @@ export class Session {
         this.#refused(data);
         break;
       default:
-        // AUTH FAILED needs no answer: a new AUTH REQUEST or the close follows. GAP is for durable events.
+        // AUTH FAILED needs no answer: a new AUTH REQUEST or the close follows.
         break;
     }
   }
 
-  #event(/** @type {object} */ frame) {
+  #event(/** @type {object} */ frame, /** @type {number} */ chars) {
     this.#received += 1;
     if (this.#received - this.#acked >= ACK_EVERY_EVENTS) {
       this.#ack();
     } else if (this.#ackTimer === 0) {
       this.#ackTimer = setTimeout(() => this.#ack(), ACK_AFTER_MS);
     }
-    this.#options.onEvent(frame);
+    if (!this.#options.streams.receive(frame, chars)) {
+      reportError(new Error(`The server sent an event of ${frame.stream} out of order: seq ${frame.seq}.`));
+      this.#giveUp("The server sent events out of order.");
+    }
   }
 
   #admit(/** @type {any} */ { heartbeat, streams = {} }) {
@@ -166,9 +179,10 @@ export class Session {
     }
     this.#online = true;
     this.#options.onOnline();
-    for (const [stream, { topic, state }] of Object.entries(streams)) {
+    for (const [stream, verdict] of Object.entries(streams)) {
+      this.#verdict(stream, verdict);
       if (stream.startsWith("topic.")) {
-        this.#topicState(topic ?? stream.slice("topic.".length), state);
+        this.#topicState(verdict.topic ?? stream.slice("topic.".length), verdict.state);
       }
     }
     // What the page has changed its mind about since AUTH was sent.
@@ -181,6 +195,12 @@ export class Session {
       if (!this.#options.topics.has(topic)) {
         this.unsubscribe(topic);
       }
+    }
+  }
+
+  #verdict(/** @type {string} */ stream, /** @type {any} */ verdict) {
+    if (!this.#ended) {
+      this.#options.streams.verdict(stream, verdict);
     }
   }
 
@@ -201,6 +221,7 @@ export class Session {
       console.warn(`realtime: ${code}: ${message}`);
     } else {
       this.#pending.delete(ref);
+      this.#options.streams.forget(topic, { unasked: true });
       this.#options.onTopic(topic, "denied", message);
     }
   }
@@ -241,13 +262,13 @@ export class Session {
       this.#sendFrame("AUTH", { token });
     } else {
       this.#asked = new Set(this.#options.topics);
-      this.#sendFrame("AUTH", { token, topics: [...this.#asked] });
+      this.#sendFrame("AUTH", { token, since: this.#options.streams.since(), topics: [...this.#asked] });
     }
   }
 
-  #ask(/** @type {string} */ id, /** @type {string} */ topic) {
+  #ask(/** @type {string} */ id, /** @type {string} */ topic, /** @type {object | undefined} */ since = undefined) {
     this.#lastRef += 1;
-    this.#sendFrame(id, { topic, ref: this.#lastRef });
+    this.#sendFrame(id, { topic, ref: this.#lastRef, since });
     return this.#lastRef;
   }
 
@@ -276,9 +297,19 @@ export class Session {
     this.#watch();
   }
 
+  /** Looks often: while a machine sleeps, its timers stand still. */
   #watch() {
     clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#giveUp("The server has gone silent."), this.#silenceMs);
+    const leftMs = this.#lastBeatAt + this.#silenceMs - Date.now();
+    this.#watchdog = setTimeout(
+      () => {
+        this.check();
+        if (!this.#ended) {
+          this.#watch();
+        }
+      },
+      Math.min(LOOK_EVERY_MS, Math.max(leftMs, 0)),
+    );
   }
 
   /** Does not wait for the other side: on a dead network the close event comes minutes later. */

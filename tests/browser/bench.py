@@ -1,7 +1,7 @@
 """A page that holds the browser client and nothing else, with the test as its server and its clock.
 
 To add a case: `bench.connect(...)`, play the server by `open`, `send` and `close`, let time pass by `wait_ms`, and look
-at `changes`, `events`, `topics` and `sent`.
+at `changes`, `events`, `topics`, `streams`, `gaps`, `shown` and `sent`.
 """
 
 import json
@@ -18,12 +18,30 @@ EMPTY_PAGE: Final = '<!doctype html><title>bench</title><b id="connected"></b><b
 
 _CONNECT: Final = """async (options) => {
     const { connect } = await import("/js/realtime.js");
-    Object.assign(window, { changes: [], events: [], topics: [] });
+    Object.assign(window, { changes: [], events: [], topics: [], streams: [], gaps: [], snapshots: [], shown: [] });
+    const snapshot = ({ streams, signal }) => new Promise((resolve, reject) => {
+        signal.addEventListener("abort", () => { asked.aborted = true; });
+        const asked = {
+            streams,
+            aborted: false,
+            give: (name, cursor) => resolve({ cursor, apply: () => window.shown.push(name) }),
+            resolve,
+            reject,
+        };
+        window.snapshots.push(asked);
+    });
+    const { snapshots, ...given } = options;
     window.connection = connect({
-        ...options,
+        ...given,
+        ...(snapshots ? { snapshot } : {}),
         onState: (change) => window.changes.push(change),
-        onEvent: (event) => window.events.push(event),
+        onEvent: (event) => {
+            window.events.push(event);
+            window.shown.push(event.data);
+        },
         onTopic: (topic) => window.topics.push(topic),
+        onStream: (change) => window.streams.push(change),
+        onGap: (stream) => window.gaps.push(stream),
     });
 }"""
 
@@ -34,29 +52,45 @@ class ClientBench:
     Attributes:
         token_statuses: HTTP status of the next answers of the token endpoint; 200 when empty.
         token_requests: what the endpoint was asked, in order.
+        html: the page; a test may replace it and call `load`.
     """
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.token_statuses: deque[int] = deque()
         self.token_requests: list[Request] = []
+        self.html = EMPTY_PAGE
         page.add_init_script(path=Path(__file__).with_name("fake_socket.js"))
         page.route(f"{ORIGIN}/**", self._serve)
         page.clock.install(time=0)
-        page.goto(ORIGIN + "/")
+        self.load()
         # From here on time passes by `wait_ms` only.
         page.clock.pause_at(1000)
 
+    def load(self) -> None:
+        """Go to the page, again."""
+        self.page.goto(ORIGIN + "/")
+
     def connect(self, **options: Any) -> None:
-        """Start the ES module's client; its first socket is there afterwards."""
+        """Start the ES module's client; its first socket is there afterwards.
+
+        With `snapshots=True` it has a handler for gaps, whose calls lie in the page's `snapshots`.
+        """
         self.page.evaluate(_CONNECT, options)
         self.wait_ms(0)
 
-    def online(self, *, heartbeat: float = 45, streams: dict[str, Any] | None = None) -> None:
-        """Play the server until AUTH OK on the newest socket."""
+    def online(self, *, heartbeat: float = 45, streams: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Play the server until AUTH OK on the newest socket, and return the data of the AUTH before it."""
         self.open()
-        self.request_auth()
+        auth = self.request_auth()
         self.send("AUTH OK", heartbeat=heartbeat, streams=streams or {})
+        return auth
+
+    def reconnect(self, **streams: Any) -> dict[str, Any]:
+        """The socket is lost, and the next one let in; returns what it said in AUTH."""
+        self.close(1006)
+        self.wait_ms(self.changes[-1]["retryInMs"])
+        return self.online(streams=streams)
 
     def request_auth(self, reason: str = "connect") -> dict[str, Any]:
         """Send AUTH REQUEST and return the data of the AUTH that answers it."""
@@ -79,6 +113,32 @@ class ClientBench:
     def send_text(self, text: str) -> None:
         """A text frame arrives on the newest socket."""
         self.page.evaluate("text => sockets.at(-1).serverSend(text)", text)
+
+    def event(self, *seqs: int | None, stream: str = "user") -> None:
+        """Events of a stream arrive, durable with these seqs, ephemeral for None; their data is `<stream><seq>`."""
+        frames = [
+            {"id": "example/EVENT", "data": f"{stream}{seq}", "stream": stream, **({} if seq is None else {"seq": seq})}
+            for seq in seqs
+        ]
+        self.page.evaluate(
+            "texts => { for (const text of texts) { sockets.at(-1).serverSend(text); } }", list(map(json.dumps, frames))
+        )
+
+    def give(self, name: str, cursor: dict[str, Any], *, asked: int = -1) -> None:
+        """Answer a request for a snapshot (the last one): applying it adds its name to `shown`."""
+        self.page.evaluate(
+            "async ([name, cursor, asked]) => { snapshots.at(asked).give(name, cursor); }", [name, cursor, asked]
+        )
+        self._settle()
+
+    def fail(self, *, asked: int = -1) -> None:
+        """A request for a snapshot fails."""
+        self.page.evaluate("asked => { snapshots.at(asked).reject(new Error('no network')); }", asked)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let what hangs on answered promises happen."""
+        self.page.evaluate("async () => { for (let i = 0; i < 10; i += 1) { await null; } }")
 
     def close(self, code: int) -> None:
         """The newest socket ends with this close code."""
@@ -127,14 +187,36 @@ class ClientBench:
         """What onTopic got."""
         return list(self.page.evaluate("topics"))
 
+    @property
+    def streams(self) -> list[dict[str, Any]]:
+        """What onStream got."""
+        return list(self.page.evaluate("JSON.parse(JSON.stringify(streams))"))
+
+    @property
+    def gaps(self) -> list[str]:
+        """What onGap got."""
+        return list(self.page.evaluate("gaps"))
+
+    @property
+    def snapshots(self) -> list[list[str]]:
+        """The streams of each request for a snapshot."""
+        return list(self.page.evaluate("snapshots.map(({ streams }) => streams.map(({ stream }) => stream))"))
+
+    @property
+    def shown(self) -> list[Any]:
+        """What the page applied, in order: data of events and names of snapshots."""
+        return list(self.page.evaluate("shown"))
+
     def _serve(self, route: Route) -> None:
         path = route.request.url.removeprefix(ORIGIN)
         if path.startswith("/js/"):
             route.fulfill(path=JS / path.removeprefix("/js/"), content_type="text/javascript")
+        elif path == "/random_server.js":
+            route.fulfill(path=Path(__file__).with_name("random_server.js"), content_type="text/javascript")
         elif path.endswith("/socket_auth_token"):
             self._give_token(route)
         elif path == "/":
-            route.fulfill(body=EMPTY_PAGE, content_type="text/html")
+            route.fulfill(body=self.html, content_type="text/html")
         else:
             route.fulfill(status=404, body="")
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from apps.realtime.core.codes import HEARTBEAT, RESERVED_IDS, SUBPROTOCOL, CloseCode
+from apps.realtime.core.codes import HEARTBEAT, RESERVED_IDS, SUBPROTOCOL, CloseCode, GapReason, StreamState
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {int(code): (code.name.lower(), "reconnect" if code.reconnect else "stop") for code in CloseCode}
@@ -29,6 +29,16 @@ def test_the_browser_client_has_a_sentence_for_each_code_that_stops() -> None:
     assert set(re.findall(r"^  (\w+):", sentences[1], re.MULTILINE)) == {
         name for name, action in OURS.values() if action == "stop"
     }
+
+
+def test_the_browser_client_has_the_same_states_of_a_stream_and_reasons_of_a_gap() -> None:
+    source = (ROOT / "static/js/streams.js").read_text()
+    states = re.search(r"@property \{(.*?)\} state$", source, re.MULTILINE)
+    assert states is not None
+    assert set(re.findall(r'"(\w+)"', states[1])) == set(StreamState)
+    reasons = re.search(r"the server's (.*?);", source)
+    assert reasons is not None
+    assert set(re.findall(r"`(\w+)`", reasons[1])) == set(GapReason)
 
 
 def test_the_docs_have_the_same_close_codes_and_actions() -> None:
