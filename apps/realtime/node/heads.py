@@ -126,13 +126,16 @@ class HeadChecks:
             positions = {name: self._position(name) for name in chunk}
             heads = await self._reader.heads(chunk, changed_within_secs=changed_within_secs)
             for name, head in heads.items():
-                self._observe(name, head, positions[name])
+                try:
+                    self._observe(name, head, positions[name])
+                except Exception:  # a mistake of ours with one stream is none of the others' business
+                    logger.exception("The head of %s is not compared", name)
 
     def _failed(self, error: Exception) -> None:
         if not self._failing:
             self._failing = True
-            told = isinstance(error, Error | TimeoutError)
-            logger.warning("Heads cannot be compared with the database: %r", error, exc_info=not told)
+            mistake = None if isinstance(error, Error | TimeoutError) else error
+            logger.warning("Heads cannot be compared with the database: %r", error, exc_info=mistake)
 
     def _succeeded(self) -> None:
         if self._failing:
