@@ -17,6 +17,8 @@ from websockets.typing import Origin, Subprotocol
 
 Dialect = Literal["seed", "v1"]
 Frame = dict[str, Any]
+# {stream: {epoch, seq}}
+Cursors = dict[str, dict[str, Any]]
 
 HEARTBEAT = "<3"
 # docs/protocol.md: everything else is an application's event.
@@ -33,16 +35,26 @@ class Tab:
         texts: every text frame as it came, heartbeats included.
         events: the application's events.
         control: the protocol's frames.
-        auth_ok: the last AUTH OK, None before the first.
+        auth_ok: the first AUTH OK, None before it.
+        cursors: where a page that applies each event as it comes stands in each of its streams.
+        acks: whether a v1 tab acknowledges, after each event.
     """
 
     def __init__(
-        self, socket: ClientConnection, token: str | Callable[[], str], dialect: Dialect, topics: tuple[str, ...]
+        self,
+        socket: ClientConnection,
+        token: str | Callable[[], str],
+        dialect: Dialect,
+        topics: tuple[str, ...],
+        since: Cursors | None,
     ):
         self.texts: list[str] = []
         self.events: list[Frame] = []
         self.control: list[Frame] = []
         self.auth_ok: Frame | None = None
+        self.cursors: Cursors = {}
+        self.acks = True
+        self._since = since
         self._failure: AssertionError | None = None
         self.echoes = True
         self._socket = socket
@@ -61,6 +73,7 @@ class Tab:
         dialect: Dialect = "v1",
         origin: str | None = "same",
         topics: Iterable[str] = (),
+        since: Cursors | None = None,
         headers: dict[str, str] | None = None,
     ) -> "Tab":
         """Open a socket and answer every AUTH REQUEST with a token; don't wait for what comes of it.
@@ -83,7 +96,7 @@ class Tab:
             max_size=2**20,
             proxy=None,
         )
-        return cls(socket, token, dialect, tuple(topics))
+        return cls(socket, token, dialect, tuple(topics), since)
 
     @classmethod
     async def open(
@@ -94,11 +107,12 @@ class Tab:
         dialect: Dialect = "v1",
         origin: str | None = "same",
         topics: Iterable[str] = (),
+        since: Cursors | None = None,
         headers: dict[str, str] | None = None,
         deadline_secs: float = _DEADLINE_SECS,
     ) -> "Tab":
         """`connect`, and wait for AUTH OK. Raises `AssertionError` when the socket is closed instead."""
-        tab = await cls.connect(url, token, dialect=dialect, origin=origin, topics=topics, headers=headers)
+        tab = await cls.connect(url, token, dialect=dialect, origin=origin, topics=topics, since=since, headers=headers)
         try:
             await tab.wait_until(lambda: tab.auth_ok, deadline_secs, "AUTH OK")
         except BaseException:
@@ -158,14 +172,27 @@ class Tab:
         """Send an object as JSON, a text or bytes as they are."""
         await self._socket.send(json.dumps(frame) if isinstance(frame, dict) else frame)
 
-    async def subscribe(self, topic: str, deadline_secs: float = _DEADLINE_SECS) -> Frame:
+    async def subscribe(
+        self, topic: str, *, since: dict[str, Any] | None = None, deadline_secs: float = _DEADLINE_SECS
+    ) -> Frame:
         """Subscribe to a topic and return the data of the answer."""
-        await self.send({"id": "SUBSCRIBE", "data": {"topic": topic, "ref": topic}})
+        data = {"topic": topic, "ref": topic} | ({} if since is None else {"since": since})
+        await self.send({"id": "SUBSCRIBE", "data": data})
         answer = await self.wait_for_control(
             lambda frame: frame["id"] in ("SUBSCRIBED", "ERROR") and frame["data"].get("ref") == topic, deadline_secs
         )
-        data: Frame = answer["data"]
-        return data
+        told: Frame = answer["data"]
+        return told
+
+    def verdict(self, stream: str) -> Frame:
+        """What AUTH OK said of a stream."""
+        assert self.auth_ok is not None
+        told: Frame = self.auth_ok["data"]["streams"][stream]
+        return told
+
+    def seqs(self, stream: str) -> list[int]:
+        """The numbers of the stream's durable events, in the order in which they came."""
+        return [event["seq"] for event in self.events if event.get("stream") == stream and "seq" in event]
 
     async def close(self, code: int = 1000) -> None:
         """Close the socket as a page does that goes away."""
@@ -242,12 +269,27 @@ class Tab:
         frame: Frame = json.loads(text)
         if frame["id"] not in CONTROL_IDS:
             self.events.append(frame)
+            if "seq" in frame and self._dialect == "v1":
+                self.cursors[frame["stream"]]["seq"] = frame["seq"]
+            if self.acks and self._dialect == "v1":
+                await self.send({"id": "ACK", "data": {"n": len(self.events)}})
             return
         self.control.append(frame)
         if frame["id"] == "AUTH OK":
-            self.auth_ok = frame
+            if self.auth_ok is None:
+                self.auth_ok = frame
+            for stream, told in frame["data"].get("streams", {}).items() if "data" in frame else ():
+                self._begin(stream, told)
+        elif frame["id"] == "SUBSCRIBED":
+            self._begin(frame["data"]["stream"], frame["data"])
+        elif frame["id"] == "GAP":
+            self._begin(frame["data"]["stream"], frame["data"] | {"replay": 0})
         elif frame["id"] == "AUTH REQUEST":
             await self._authenticate()
+
+    def _begin(self, stream: str, told: Frame) -> None:
+        if told.get("state") != "denied":
+            self.cursors[stream] = {"epoch": told["epoch"], "seq": told["seq"] - told["replay"]}
 
     async def _authenticate(self) -> None:
         token = await asyncio.to_thread(self._token) if callable(self._token) else self._token
@@ -256,6 +298,7 @@ class Tab:
         if self._dialect == "seed":
             await self.send(token)
         elif self.auth_ok is None:
-            await self.send({"id": "AUTH", "data": {"token": token, "topics": list(self._topics)}})
+            data = {"token": token, "topics": list(self._topics)}
+            await self.send({"id": "AUTH", "data": data if self._since is None else data | {"since": self._since}})
         else:
             await self.send({"id": "AUTH", "data": {"token": token}})
