@@ -9,6 +9,7 @@ The rules of every installed app's `topics` module are collected when Django sta
 refused before it touches an AMQP key.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from importlib import import_module
 from typing import Any, Final
 
 from django.apps import AppConfig, apps
+from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import module_has_submodule
 
 from .core.errors import UnknownTopic
 from .core.names import NAME_MAX_CHARS
+
+logger = logging.getLogger(__name__)
 
 _PLACEHOLDER: Final = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 
@@ -105,6 +109,24 @@ class TopicRegistry:
         """Whether who comes back to the topic may have what it missed."""
         match = self.find(name)
         return match is not None and match.rule.history
+
+    def allows(self, user: Any, name: str) -> bool:
+        """Whether this user may listen to the topic; False for one that is not declared.
+
+        Raises:
+            django.db.Error: the database is away, so no verdict is possible.
+        """
+        match = self.find(name)
+        if match is None:
+            return False
+        try:
+            return match.allows(user)
+        except (InterfaceError, OperationalError):
+            raise  # not "denied" (protocol.md, resume, 7)
+        except Exception:
+            # The project's rule met a name that it did not expect. Nobody gets in by breaking it.
+            logger.exception("The rule of topic pattern %r failed; denied", match.rule.pattern)
+            return False
 
     def require(self, name: str) -> None:
         """
