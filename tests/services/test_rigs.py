@@ -83,6 +83,23 @@ class TestTcpProxy:
             each.close()
             await each.wait_closed()
 
+    async def test_a_half_open_connection_stays_dead_and_new_ones_live(
+        self, echo_port: int, proxy: Callable[[int], TcpProxy]
+    ) -> None:
+        tcp = proxy(echo_port)
+        dead, dead_writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        await asyncio.to_thread(tcp.half_open)
+        dead_writer.write(b"into the dark")
+        reader, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        writer.write(b"hello")
+        assert await asyncio.wait_for(reader.readexactly(5), DEADLINE_SECS) == b"hello"
+        await asyncio.to_thread(tcp.restore)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(dead.read(1), 0.3)
+        for each in (dead_writer, writer):
+            each.close()
+            await each.wait_closed()
+
     @pytest.mark.parametrize("end", [TcpProxy.cut, TcpProxy.refuse, TcpProxy.close])
     def test_nothing_is_left_of_a_connection_that_it_was_about_to_accept(
         self, end: Callable[[TcpProxy], None], echo_port: int, proxy: Callable[[int], TcpProxy]

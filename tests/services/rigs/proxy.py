@@ -47,6 +47,10 @@ class TcpProxy:
         """
         self._wait(self._hold())
 
+    def half_open(self) -> None:
+        """Pass nothing on of the connections that are open now, for ever; new ones are served: a NAT that forgot."""
+        self._wait(self._forget())
+
     def restore(self) -> None:
         """Pass everything on again, also what a black hole has held."""
         self._wait(self._restore())
@@ -81,6 +85,12 @@ class TcpProxy:
 
     async def _hold(self) -> None:
         self._flowing.clear()
+
+    async def _forget(self) -> None:
+        await self._all_accepted()
+        self._flowing.clear()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def _restore(self) -> None:
         self._flowing.set()
@@ -123,6 +133,7 @@ class TcpProxy:
         self.accepted += 1
         # From the first moment on: a proxy that is closed while it connects must close this one too.
         self._writers.add(writer)
+        flowing = self._flowing
         accepting = asyncio.current_task()
         assert accepting is not None
         self._pumps.add(accepting)
@@ -135,18 +146,18 @@ class TcpProxy:
             return
         self._writers.add(server_writer)
         for source, sink in ((reader, server_writer), (server_reader, writer)):
-            pump = self._loop.create_task(self._pump(source, sink))
+            pump = self._loop.create_task(self._pump(source, sink, flowing))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         try:
             while data := await source.read(_CHUNK_BYTES):
-                await self._flowing.wait()
+                await flowing.wait()
                 sink.write(data)
                 await sink.drain()
             # A hole swallows the end of a connection too.
-            await self._flowing.wait()
+            await flowing.wait()
             sink.close()
             await sink.wait_closed()
         except (OSError, asyncio.CancelledError):
