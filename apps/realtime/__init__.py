@@ -1,6 +1,8 @@
 """Push from Django to the browser over one authenticated WebSocket. This is the whole public API (README)."""
 
 from .core.errors import BadEvent, BadRecipient, RealtimeError, UnknownTopic
+from .cursors import cursor, json_with_cursor, with_cursor
+from .publishing.notify import anotify, notify
 from .publishing.progress import task_progress
 from .publishing.push import push
 from .publishing.targets import EVERYONE
@@ -15,7 +17,12 @@ __all__ = [
     "Topic",
     "UnknownTopic",
     "__version__",
+    "anotify",
+    "cursor",
+    "json_with_cursor",
+    "notify",
     "push",
     "task_progress",
     "topic",
+    "with_cursor",
 ]

@@ -96,7 +96,9 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
                     await asyncio.sleep(0.005)
             return heard
 
-        publisher: Publisher = RabbitPublisher(url, heartbeat_secs=10) if url else MemoryPublisher(exchange, None)
+        publisher: Publisher = (
+            RabbitPublisher(url, heartbeat_secs=10, signer=SIGNER) if url else MemoryPublisher(exchange, None, SIGNER)
+        )
         stack.callback(publisher.close, 2.0)
         yield Broker(publisher, ear)
 

@@ -45,7 +45,7 @@ class Rig:
         self.listener = RabbitListener(
             listener_url, heartbeat_secs=HEARTBEAT_SECS, per_user_queues=per_user_queues, signer=SIGNER
         )
-        self.publisher = RabbitPublisher(broker.url(vhost), heartbeat_secs=HEARTBEAT_SECS)
+        self.publisher = RabbitPublisher(broker.url(vhost), heartbeat_secs=HEARTBEAT_SECS, signer=SIGNER)
         self._number = 0
 
     async def start(self) -> None:

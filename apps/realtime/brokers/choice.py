@@ -10,9 +10,10 @@ from .rabbitmq.publisher import RabbitPublisher
 
 def make_publisher(conf: RealtimeSettings, exchange: Exchange) -> Publisher:
     """The publisher of this process."""
+    signer = Signer(conf.secrets)
     if conf.amqp_url is None:
-        return MemoryPublisher(exchange, conf.local_socket)
-    return RabbitPublisher(conf.amqp_url, heartbeat_secs=conf.amqp_heartbeat_secs)
+        return MemoryPublisher(exchange, conf.local_socket, signer)
+    return RabbitPublisher(conf.amqp_url, heartbeat_secs=conf.amqp_heartbeat_secs, signer=signer)
 
 
 def make_listener(conf: RealtimeSettings, exchange: Exchange) -> Listener:

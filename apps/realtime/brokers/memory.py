@@ -6,11 +6,12 @@ reaches the server through a local socket, if the settings name one.
 
 import asyncio
 import logging
+import re
 import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .. import metrics
 from ..core.events import FRAME_MAX_BYTES, DroppedBody, Event, parse_body
@@ -21,8 +22,9 @@ from .throttled import ThrottledLog
 
 logger = logging.getLogger(__name__)
 
-# A datagram is the routing key, a NUL and the body.
-_DATAGRAM_MAX_BYTES: Final = FRAME_MAX_BYTES + 256
+# A datagram is the routing key, a NUL and the body. Behind the key of a durable event stand its epoch, seq and
+# signature, with blanks, which no key holds.
+_DATAGRAM_MAX_BYTES: Final = FRAME_MAX_BYTES + 512
 _SEND_TIMEOUT_SECS: Final = 0.2
 
 
@@ -54,9 +56,10 @@ class Exchange:
 class MemoryPublisher:
     """Publishes to this process's exchange, or to the server's local socket where no node runs in this one."""
 
-    def __init__(self, exchange: Exchange, local_socket: str | None) -> None:
+    def __init__(self, exchange: Exchange, local_socket: str | None, signer: Signer) -> None:
         self._exchange = exchange
         self._local_socket = local_socket
+        self._signer = signer
         self._log = ThrottledLog(logger)
         # Why the last event reached nobody; None where it did.
         self._problem: str | None = None
@@ -72,9 +75,11 @@ class MemoryPublisher:
         self._problem = None if self._exchange.route(event) else self._send(event)
         if self._problem is None:
             metrics.PUBLISHED.labels("confirmed").inc()
-        else:
+        elif settled is None:
             metrics.PUBLISH_DROPPED.labels("no_server").inc()
             self._log.warning("An event reached nobody: %s", self._problem)
+        if settled is not None:
+            settled(event, self._problem is None)
 
     def flush(self, timeout_secs: float) -> bool:
         return True
@@ -91,10 +96,17 @@ class MemoryPublisher:
             # read must not hold the caller up.
             sender.settimeout(_SEND_TIMEOUT_SECS)
             try:
-                sender.sendto(event.stream.encode() + b"\0" + event.frame.encode(), self._local_socket)
+                sender.sendto(self._datagram(event), self._local_socket)
             except OSError as error:
                 return f"no server takes it at {self._local_socket} ({error.strerror or error})"
         return None
+
+    def _datagram(self, event: Event) -> bytes:
+        body = event.frame.encode()
+        head: str = event.stream
+        if event.seq:
+            head += f" {event.epoch} {event.seq} {self._signer.sign(event.epoch, body)}"
+        return head.encode() + b"\0" + body
 
 
 class MemoryListener:
@@ -154,16 +166,24 @@ class MemoryListener:
         assert self._receiver is not None
         with suppress(BlockingIOError):
             while True:
-                key, _, body = self._receiver.recv(_DATAGRAM_MAX_BYTES + 1).partition(b"\0")
+                head, _, body = self._receiver.recv(_DATAGRAM_MAX_BYTES + 1).partition(b"\0")
+                stream, *numbering = head.decode(errors="replace").split(" ")
                 try:
-                    stream = key.decode(errors="replace")
                     if not is_stream(stream):
                         raise DroppedBody("bad_routing_key")
-                    event = parse_body(body, Stream(stream), {}, self._signer.is_genuine)
+                    event = parse_body(body, Stream(stream), _headers(numbering), self._signer.is_genuine)
                 except DroppedBody as dropped:
                     metrics.BODIES_DROPPED.labels(dropped.reason).inc()
                     continue
                 self._exchange.route(event)
+
+
+def _headers(numbering: list[str]) -> dict[str, Any]:
+    if not numbering:
+        return {}
+    # Whatever is wrong with it, it has no genuine signature then.
+    epoch, seq, signature = [*numbering, "", "", ""][:3]
+    return {"epoch": epoch, "seq": int(seq) if re.fullmatch("[0-9]{1,19}", seq) else None, "sig": signature}
 
 
 def _bound(path: str) -> socket.socket:

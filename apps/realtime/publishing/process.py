@@ -1,9 +1,10 @@
-"""The one publisher and the one in-process exchange that a process has (docs/publishing.md).
+"""The one publisher, outbox and in-process exchange that a process has (docs/publishing.md).
 
 They live in the app's config, so that they end with Django's registry and nothing is global to the module.
 """
 
 import threading
+from typing import TYPE_CHECKING
 
 from django.apps import apps
 
@@ -11,6 +12,9 @@ from ..brokers.base import Publisher
 from ..brokers.choice import make_publisher
 from ..brokers.memory import Exchange
 from ..conf import realtime_settings
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
 
 
 class PublishingProcess:
@@ -20,6 +24,7 @@ class PublishingProcess:
         self.exchange = Exchange()
         self._lock = threading.Lock()
         self._publisher: Publisher | None = None
+        self._outbox: Outbox | None = None
 
     @property
     def started(self) -> bool:
@@ -36,6 +41,21 @@ class PublishingProcess:
                 if publisher is None:
                     publisher = self._publisher = make_publisher(realtime_settings(), self.exchange)
         return publisher
+
+    @property
+    def outbox(self) -> "Outbox":
+        """The outbox of this process."""
+        outbox = self._outbox
+        if outbox is None:
+            # It uses the models: there are none while Django starts.
+            from .outbox import Outbox
+
+            publisher = self.publisher
+            with self._lock:
+                outbox = self._outbox
+                if outbox is None:
+                    outbox = self._outbox = Outbox(publisher)
+        return outbox
 
 
 def publishing_process() -> PublishingProcess:

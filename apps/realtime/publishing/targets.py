@@ -1,9 +1,14 @@
 """Turns what a caller names into streams (docs/publishing.md)."""
 
+import reprlib
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Final
 from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import router
 
 from ..core.errors import BadRecipient
 from ..core.names import ALL, Stream, topic_stream, user_stream
@@ -18,6 +23,9 @@ class Everyone(Enum):
 
 EVERYONE: Final = Everyone.EVERYONE
 
+# SQLite takes a limited number of parameters.
+_KEYS_PER_QUERY: Final = 500
+
 # A user, a user's primary key, a topic or everyone; or an iterable (list, queryset) of these.
 Recipient = Any
 
@@ -29,9 +37,35 @@ def streams_of(to: Recipient, topics: TopicRegistry) -> list[Stream]:
         BadRecipient: nobody, an unsaved user, or a value that names no user.
         UnknownTopic: a topic that no pattern declares.
     """
+    return list(dict.fromkeys(_stream_of(one, topics) for one in _each(to)))
+
+
+def existing_streams_of(to: Recipient, topics: TopicRegistry) -> list[Stream]:
+    """The same, where every user has to exist. It uses the database for those that do not come from there: keys, and
+    objects that were never saved.
+
+    Raises:
+        BadRecipient: nobody, or a user who does not exist.
+        UnknownTopic: a topic that no pattern declares.
+    """
+    streams: dict[Stream, None] = {}
+    # By the key as the database has it, so that "07" and 7 are one user.
+    claimed: dict[Any, Recipient] = {}
+    for one in _each(to):
+        stream = _stream_of(one, topics)
+        if not isinstance(one, Topic | Everyone) and not _was_saved(one):
+            key = _user_key(one)
+            claimed[key] = one
+            stream = user_stream(str(key))
+        streams[stream] = None
+    _require_users(claimed)
+    return list(streams)
+
+
+def _each(to: Recipient) -> Iterable[Recipient]:
     # request.user is lazy and claims to be iterable: whatever has a primary key is one user.
     many = not hasattr(to, "pk") and not isinstance(to, str | bytes) and isinstance(to, Iterable)
-    return list(dict.fromkeys(_stream_of(one, topics) for one in (to if many else (to,))))
+    return to if many else (to,)
 
 
 def _stream_of(to: Recipient, topics: TopicRegistry) -> Stream:
@@ -46,3 +80,28 @@ def _stream_of(to: Recipient, topics: TopicRegistry) -> Stream:
             f"{to!r} names no user: pass a saved user, a primary key, Topic(name), EVERYONE or a list of these"
         )
     return user_stream(str(key))
+
+
+def _was_saved(user: Recipient) -> bool:
+    # What has no such state is the object of a project that stores its users elsewhere.
+    return hasattr(user, "pk") and not getattr(getattr(user, "_state", None), "adding", False)
+
+
+def _user_key(user: Recipient) -> Any:
+    try:
+        return get_user_model()._meta.pk.clean(getattr(user, "pk", user), None)
+    except ValidationError as error:
+        raise BadRecipient(f"{reprlib.repr(user)} is no primary key of a user") from error
+
+
+def _require_users(claimed: dict[Any, Recipient]) -> None:
+    model = get_user_model()
+    # Where users are written: a replica may not have one that was just added.
+    users = model._base_manager.using(router.db_for_write(model))
+    keys = list(claimed)
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        asked = keys[start : start + _KEYS_PER_QUERY]
+        found = set(users.filter(pk__in=asked).values_list("pk", flat=True))
+        missing = [claimed[key] for key in asked if key not in found]
+        if missing:
+            raise BadRecipient(f"no user has the primary key {reprlib.repr(missing[0])} ({len(missing)} unknown)")

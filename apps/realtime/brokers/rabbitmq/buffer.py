@@ -2,16 +2,30 @@
 
 import threading
 from collections import deque
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from ... import metrics
 from ...core.events import Event
+from ..base import Settled
 from ..throttled import ThrottledLog
 
-# A site of modest size pushes a few events a second: this is half an hour of outage. Beyond it the oldest ephemeral
-# event is the one worth least.
+# A site of modest size publishes a few events a second: this is half an hour of outage. Beyond it the oldest event is
+# the one worth least; a durable one is in the database and goes back to the relay.
 MAX_EVENTS: Final = 10_000
 MAX_BYTES: Final = 16 * 1024 * 1024
+
+
+class Outgoing(NamedTuple):
+    """An event on its way; a durable one has somebody who is told the outcome."""
+
+    event: Event
+    settled: Settled | None
+
+    def settle(self, confirmed: bool) -> None:
+        """Tell the outcome. To be called without a lock: it is somebody else's code."""
+        if self.settled is not None:
+            self.settled(self.event, confirmed)
 
 
 class EventBuffer:
@@ -22,7 +36,7 @@ class EventBuffer:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._events: deque[Event] = deque()
+        self._events: deque[Outgoing] = deque()
         self._bytes = 0
         self._on_the_wire = 0
         self._unlogged_drops = 0
@@ -33,29 +47,34 @@ class EventBuffer:
         """Events that were not taken yet."""
         return len(self._events)
 
-    def append(self, event: Event) -> bool:
+    def append(self, outgoing: Outgoing) -> bool:
         """Add an event; False when the process is exiting and nothing leaves any more."""
-        dropped = 0
         with self._condition:
-            if self._closed:
-                return False
-            self._events.append(event)
-            self._bytes += event.size
-            while len(self._events) > MAX_EVENTS or self._bytes > MAX_BYTES:
-                self._bytes -= self._events.popleft().size
-                dropped += 1
-            self._unlogged_drops += dropped
-        # Nothing is taken while the broker is away, and that is when somebody looks.
-        metrics.PUBLISH_WAITING.set(len(self._events))
-        if dropped:
-            metrics.PUBLISH_DROPPED.labels("buffer_full").inc(dropped)
-        return True
+            accepted = not self._closed
+            if accepted:
+                self._events.append(outgoing)
+                self._bytes += outgoing.event.size
+            dropped = self._make_place()
+        if not accepted:
+            outgoing.settle(False)
+        self._tell(dropped)
+        return accepted
 
-    def take(self, count: int) -> list[Event]:
-        """Remove up to `count` events, oldest first; each is pending until `done`."""
+    def put_back(self, taken: Iterable[Outgoing]) -> None:
+        """These were taken and have to leave again, before all others."""
+        with self._condition:
+            for outgoing in reversed(list(taken)):
+                self._events.appendleft(outgoing)
+                self._bytes += outgoing.event.size
+                self._on_the_wire -= 1
+            dropped = self._make_place()
+        self._tell(dropped)
+
+    def take(self, count: int) -> list[Outgoing]:
+        """Remove up to `count` events, oldest first; each is pending until `done` or put back."""
         with self._condition:
             taken = [self._events.popleft() for _ in range(min(count, len(self._events)))]
-            self._bytes -= sum(event.size for event in taken)
+            self._bytes -= sum(outgoing.event.size for outgoing in taken)
             self._on_the_wire += len(taken)
         metrics.PUBLISH_WAITING.set(len(self._events))
         return taken
@@ -73,13 +92,16 @@ class EventBuffer:
             return self._condition.wait_for(lambda: not self._events and not self._on_the_wire, timeout_secs)
 
     def abandon(self) -> int:
-        """Take nothing more and forget what is pending; returns how many events that are."""
+        """Take nothing more and give up what waits; returns how many events are lost, with those on the wire."""
         with self._condition:
             self._closed = True
-            left = len(self._events) + self._on_the_wire
+            left = list(self._events)
             self._events.clear()
             self._bytes = 0
-            return left
+            on_the_wire = self._on_the_wire
+        for outgoing in left:
+            outgoing.settle(False)
+        return sum(outgoing.settled is None for outgoing in left) + on_the_wire
 
     def log_drops(self, log: ThrottledLog) -> None:
         """Say how many events had to make place since the last call."""
@@ -90,3 +112,21 @@ class EventBuffer:
                 "The broker takes no events and the buffer is full: dropped the %d oldest ephemeral ones",
                 dropped,
             )
+
+    def _make_place(self) -> list[Outgoing]:
+        dropped = []
+        while (self._closed and self._events) or len(self._events) > MAX_EVENTS or self._bytes > MAX_BYTES:
+            dropped.append(self._events.popleft())
+            self._bytes -= dropped[-1].event.size
+        return dropped
+
+    def _tell(self, dropped: list[Outgoing]) -> None:
+        # Nothing is taken while the broker is away, and that is when somebody looks.
+        metrics.PUBLISH_WAITING.set(len(self._events))
+        lost = sum(outgoing.settled is None for outgoing in dropped)
+        if lost:
+            metrics.PUBLISH_DROPPED.labels("buffer_full").inc(lost)
+            with self._condition:
+                self._unlogged_drops += lost
+        for outgoing in dropped:
+            outgoing.settle(False)

@@ -23,10 +23,11 @@ from pika.spec import Basic, BasicProperties
 
 from ... import metrics
 from ...core.events import Event
+from ...core.signature import Signer
 from ..base import Settled
 from ..throttled import ThrottledLog
 from .backoff import Backoff
-from .buffer import EventBuffer
+from .buffer import EventBuffer, Outgoing
 from .topology import EXCHANGE, EXCHANGE_TYPE, redacted, with_query
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,9 @@ class RabbitPublisher:
     # None until the first event.
     _worker: "_Worker | None"
 
-    def __init__(self, url: str, *, heartbeat_secs: int) -> None:
+    def __init__(self, url: str, *, heartbeat_secs: int, signer: Signer) -> None:
         self._url = url
+        self._signer = signer
         self._parameters = pika.URLParameters(
             with_query(
                 url,
@@ -81,19 +83,23 @@ class RabbitPublisher:
         self._started()
 
     def publish(self, event: Event, settled: Settled | None = None) -> None:
-        if self._buffer.append(event):
+        if self._buffer.append(Outgoing(event, settled)):
             (self._worker or self._started()).wake()
 
     def flush(self, timeout_secs: float) -> bool:
         return self._buffer.wait_empty(timeout_secs)
 
     def close(self, timeout_secs: float) -> None:
-        if self._worker is not None:
-            if not self.flush(timeout_secs):
-                left = self._buffer.abandon()
+        worker, flushed = self._worker, self.flush(timeout_secs)
+        if worker is None:
+            return
+        if not flushed:
+            left = self._buffer.abandon()
+            if left:
                 metrics.PUBLISH_DROPPED.labels("exit").inc(left)
                 logger.warning("%d events were not confirmed by %s before exit", left, redacted(self._url))
-            self._worker.stop()
+        self._worker = None
+        worker.stop()
 
     def _reset(self) -> None:
         # After a fork the thread, its socket and whatever waited belong to the parent alone; a lock that another of
@@ -105,7 +111,7 @@ class RabbitPublisher:
     def _started(self) -> "_Worker":
         with self._lock:
             if self._worker is None:
-                self._worker = _Worker(self._parameters, self._buffer, redacted(self._url))
+                self._worker = _Worker(self._parameters, self._buffer, self._signer, redacted(self._url))
                 self._worker.start()
                 # Children of multiprocessing, Celery's among them, end without atexit.
                 multiprocessing.util.Finalize(None, _close_if_alive, (weakref.ref(self),), exitpriority=10)
@@ -127,11 +133,12 @@ def _close_if_alive(reference: "weakref.ref[RabbitPublisher]") -> None:
 class _Worker(threading.Thread):
     """The thread. Everything below `run` happens in it; `wake` and `stop` may be called from anywhere."""
 
-    def __init__(self, parameters: pika.URLParameters, buffer: EventBuffer, address: str) -> None:
+    def __init__(self, parameters: pika.URLParameters, buffer: EventBuffer, signer: Signer, address: str) -> None:
         super().__init__(name="message-flow-publisher", daemon=True)
         self.problem: str | None = NOT_CONNECTED
         self._parameters = parameters
         self._buffer = buffer
+        self._signer = signer
         self._address = address
         self._backoff = Backoff()
         self._log = ThrottledLog(logger)
@@ -143,8 +150,8 @@ class _Worker(threading.Thread):
         self._channel: Channel | None = None
         self._may_declare = True
         self._blocked = False
-        # Delivery tags and times of what is on the wire and unconfirmed, oldest first.
-        self._unconfirmed: deque[tuple[int, float]] = deque()
+        # What is on the wire and unconfirmed, oldest first: delivery tag, time, event.
+        self._unconfirmed: deque[tuple[int, float, Outgoing]] = deque()
         self._tag = 0
         # 1 until the first confirm of a connection: the first publish on a link that is dead already goes nowhere.
         self._window = 1
@@ -282,7 +289,7 @@ class _Worker(threading.Thread):
         self.problem = None
         metrics.BROKER_CONNECTED.labels("publisher").set(1)
         now = time.monotonic()
-        self._unconfirmed = deque((tag, now) for tag, _ in self._unconfirmed)
+        self._unconfirmed = deque((tag, now, outgoing) for tag, _, outgoing in self._unconfirmed)
         self._pump()
 
     def _check_deadlines(self) -> None:
@@ -306,45 +313,51 @@ class _Worker(threading.Thread):
         taken = self._buffer.take(room)
         # All of them before the first is published: where that fails, each is settled with the connection.
         now = time.monotonic()
-        self._unconfirmed.extend((self._tag + position, now) for position in range(1, len(taken) + 1))
-        for event in taken:
+        self._unconfirmed.extend((self._tag + position, now, one) for position, one in enumerate(taken, 1))
+        for event, _ in taken:
             self._tag += 1
-            channel.basic_publish(EXCHANGE, event.stream, event.frame.encode(), _properties(event))
+            body = event.frame.encode()
+            channel.basic_publish(EXCHANGE, event.stream, body, _properties(event, body, self._signer))
         if self._buffer.waiting:
             self.wake()
 
     def _confirmed(self, frame: Method[Any]) -> None:
         method = frame.method
-        outcome = "confirmed" if isinstance(method, Basic.Ack) else "refused"
-        count = 0
+        confirmed = isinstance(method, Basic.Ack)
+        answered: list[Outgoing] = []
         if method.multiple:
             while self._unconfirmed and self._unconfirmed[0][0] <= method.delivery_tag:
-                self._unconfirmed.popleft()
-                count += 1
+                answered.append(self._unconfirmed.popleft()[2])
         else:
-            for position, (tag, _) in enumerate(self._unconfirmed):
+            for position, (tag, _, outgoing) in enumerate(self._unconfirmed):
                 if tag == method.delivery_tag:
                     del self._unconfirmed[position]
-                    count = 1
+                    answered.append(outgoing)
                     break
         self._window = WINDOW_EVENTS
         self._backoff.reset()
-        self._buffer.done(count)
-        metrics.PUBLISHED.labels(outcome).inc(count)
-        if outcome == "refused":
-            self._log.warning("The broker refused %d events", count)
+        for outgoing in answered:
+            outgoing.settle(confirmed)
+        self._buffer.done(len(answered))
+        metrics.PUBLISHED.labels("confirmed" if confirmed else "refused").inc(len(answered))
+        if not confirmed:
+            self._log.warning("The broker refused %d events", len(answered))
         self._pump()
 
     def _lose_unconfirmed(self) -> None:
-        """What was on the wire may have arrived. It is ephemeral, delivered at most once, so it is not sent again."""
-        lost = len(self._unconfirmed)
+        """What was on the wire may have arrived. An ephemeral event is delivered at most once, so it is not sent again;
+        a durable one has a number, so a second copy does no harm and it is sent until it is confirmed."""
+        unconfirmed = [outgoing for _, _, outgoing in self._unconfirmed]
         self._unconfirmed.clear()
+        self._buffer.put_back(outgoing for outgoing in unconfirmed if outgoing.settled is not None)
+        lost = sum(outgoing.settled is None for outgoing in unconfirmed)
         if lost:
             self._buffer.done(lost)
             metrics.PUBLISHED.labels("unknown").inc(lost)
             logger.warning("%d ephemeral events were on the wire unconfirmed and are not sent again", lost)
 
     def _shut_down(self) -> None:
+        self._lose_unconfirmed()
         if self._connection is not None and self._connection.is_open:
             self._connection.add_on_close_callback(lambda *_: self._ioloop.stop())
             self._connection.close()
@@ -352,7 +365,14 @@ class _Worker(threading.Thread):
             self._ioloop.stop()
 
 
-def _properties(event: Event) -> BasicProperties:
+def _properties(event: Event, body: bytes, signer: Signer) -> BasicProperties:
+    headers: dict[str, Any] | None = None
+    if event.seq:
+        headers = {"epoch": event.epoch, "seq": event.seq, "sig": signer.sign(event.epoch, body)}
     return BasicProperties(
-        content_type="application/json", message_id=event.mid, timestamp=int(time.time()), type=event.id
+        content_type="application/json",
+        message_id=event.mid,
+        timestamp=int(time.time()),
+        type=event.id,
+        headers=headers,
     )

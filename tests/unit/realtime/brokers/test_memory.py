@@ -68,7 +68,7 @@ def exchange_of(node: Node) -> Exchange:
 
 
 async def test_open_streams_are_heard_in_order_and_others_not(node: Node) -> None:
-    publisher = MemoryPublisher(exchange_of(node), None)
+    publisher = MemoryPublisher(exchange_of(node), None, SIGNER)
     await node.listener.open(MINE)
     sent = [event(MINE), event(user_stream("8")), event(ALL), event(topic_stream("news")), event(MINE)]
     for one in sent:
@@ -110,7 +110,7 @@ async def test_every_node_of_the_process_hears_it() -> None:
 
 
 async def test_other_threads_publish_in_their_order(node: Node) -> None:
-    publisher = MemoryPublisher(exchange_of(node), None)
+    publisher = MemoryPublisher(exchange_of(node), None, SIGNER)
     await node.listener.open(MINE)
     sent = [event(MINE) for _ in range(200)]
 
@@ -129,13 +129,13 @@ def test_an_event_for_a_node_whose_loop_has_ended_is_no_error() -> None:
         Node(exchange).start()
 
     asyncio.run(start())
-    MemoryPublisher(exchange, None).publish(event(ALL))
+    MemoryPublisher(exchange, None, SIGNER).publish(event(ALL))
 
 
 def test_with_no_node_the_loss_is_counted_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
     name, labels = "realtime_events_publish_dropped_total", {"reason": "no_server"}
     before = REGISTRY.get_sample_value(name, labels) or 0
-    publisher = MemoryPublisher(Exchange(), None)
+    publisher = MemoryPublisher(Exchange(), None, SIGNER)
     publisher.start()
     publisher.publish(event(ALL))
     assert "no node runs in this process" in str(publisher.problem)
@@ -179,7 +179,7 @@ async def test_only_its_owner_may_write_to_it_and_it_goes_with_the_server(path: 
 
 async def test_another_exchange_reaches_the_server_with_frames_of_any_size(server: Node, path: str) -> None:
     await server.listener.open(MINE)
-    publisher = MemoryPublisher(Exchange(), path)
+    publisher = MemoryPublisher(Exchange(), path, SIGNER)
     small, large = event(MINE, "é\u2028\0"), event(MINE, "x" * (FRAME_MAX_BYTES - 100))
     publisher.publish(small)
     publisher.publish(large)
@@ -242,7 +242,7 @@ def test_a_server_that_does_not_read_holds_nobody_up(path: str) -> None:
     Path(path).parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(path)
-        publisher = MemoryPublisher(Exchange(), path)
+        publisher = MemoryPublisher(Exchange(), path, SIGNER)
         for _ in range(2_000):
             publisher.publish(event(ALL, "x" * 1_000))
             if publisher.problem is not None:
@@ -256,7 +256,7 @@ def test_a_server_that_is_away_is_told(path: str, left_behind: bool) -> None:
         Path(path).parent.mkdir(parents=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
             dead.bind(path)
-    publisher = MemoryPublisher(Exchange(), path)
+    publisher = MemoryPublisher(Exchange(), path, SIGNER)
     publisher.publish(event(ALL))
     assert publisher.problem is not None
     assert path in publisher.problem
@@ -268,6 +268,6 @@ async def test_a_socket_that_was_left_behind_is_replaced(path: str) -> None:
         dead.bind(path)
     server = Node(Exchange(), path)
     server.start()
-    MemoryPublisher(Exchange(), path).publish(event(ALL))
+    MemoryPublisher(Exchange(), path, SIGNER).publish(event(ALL))
     await server.until(bool)
     await server.listener.close()

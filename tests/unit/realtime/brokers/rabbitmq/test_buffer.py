@@ -7,18 +7,18 @@ import pytest
 from prometheus_client import REGISTRY
 
 from apps.realtime.brokers.rabbitmq import buffer as module
-from apps.realtime.brokers.rabbitmq.buffer import MAX_BYTES, MAX_EVENTS, EventBuffer
+from apps.realtime.brokers.rabbitmq.buffer import MAX_BYTES, MAX_EVENTS, EventBuffer, Outgoing
 from apps.realtime.brokers.throttled import ThrottledLog
 from apps.realtime.core.events import FRAME_MAX_BYTES, Event
 from apps.realtime.core.names import Stream
 
 
-def event(number: int, size: int = 10) -> Event:
-    return Event(Stream("all"), "x", "frame", size, str(number))
+def event(number: int, size: int = 10) -> Outgoing:
+    return Outgoing(Event(Stream("all"), "x", "frame", size, str(number)), None)
 
 
-def numbers(events: list[Event]) -> list[int]:
-    return [int(one.mid) for one in events]
+def numbers(taken: list[Outgoing]) -> list[int]:
+    return [int(one.event.mid) for one in taken]
 
 
 def sample(name: str, **labels: str) -> float:

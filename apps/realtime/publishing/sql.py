@@ -1,0 +1,35 @@
+"""What PostgreSQL and SQLite write differently, for the statements that the ORM has no words for (docs/history.md)."""
+
+from typing import Final
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..models import StoredEvent
+from ..models import Stream as StreamRow
+
+
+class TABLES:
+    """The tables' names; Django's own default, which no setting changes, needs no quotes."""
+
+    event: Final = StoredEvent._meta.db_table
+    stream: Final = StreamRow._meta.db_table
+
+
+def now_sql(connection: BaseDatabaseWrapper) -> str:
+    """The database's clock at the start of the statement, as Django's `Now()` stores it."""
+    if connection.vendor == "postgresql":
+        return "statement_timestamp()"
+    return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+
+
+def now_plus(connection: BaseDatabaseWrapper) -> str:
+    """The same, with a placeholder for the seconds to add."""
+    if connection.vendor == "postgresql":
+        return "statement_timestamp() + make_interval(secs => %s)"
+    return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')"
+
+
+def values(rows: int, *types: str) -> str:
+    """A table of placeholders. On both databases its columns are called column1, column2, …"""
+    row = "(" + ", ".join(f"CAST(%s AS {name})" for name in types) + ")"
+    return "VALUES " + ", ".join([row] * rows)
