@@ -48,22 +48,30 @@ class RecordingPublisher:
     Attributes:
         events: what was published, oldest first.
         problem: what the health check is told.
-        flushes: what `flush` answers.
+        answer: what it says at once of an event whose outcome somebody wants to know; None for nothing.
+        unanswered: the events of which it said nothing, each with whom to tell.
     """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.problem: str | None = None
-        self.flushes = True
+        self.answer: bool | None = True
+        self.unanswered: list[tuple[Event, Settled]] = []
 
     def start(self) -> None:
         """Nothing to connect."""
 
     def publish(self, event: Event, settled: Settled | None = None) -> None:
         self.events.append(event)
+        if settled is None:
+            return
+        if self.answer is None:
+            self.unanswered.append((event, settled))
+        else:
+            settled(event, self.answer)
 
     def flush(self, timeout_secs: float) -> bool:
-        return self.flushes
+        return not self.unanswered
 
     def close(self, timeout_secs: float) -> None:
         """Nothing to disconnect."""
