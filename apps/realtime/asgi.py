@@ -8,16 +8,21 @@
 The project's own Channels routes stay where they are: wrap the ProtocolTypeRouter that holds them.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
 
 from .conf import realtime_settings
 from .health import NODE_SCOPE_KEY
 from .node.lifetime import Lifetime
 from .node.node import Node
 from .publishing.process import publishing_process
+from .publishing.relay import EmbeddedRelay, Relay
 from .topics import topic_registry
+
+# `notify` in another shell is seen within a second, even where that shell could not hand its event over.
+EMBEDDED_EVERY_SECS: Final = 0.5
 
 
 class RealtimeApplication:
@@ -26,7 +31,7 @@ class RealtimeApplication:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._path = realtime_settings().path
-        self._lifetime = Lifetime(_make_node)
+        self._lifetime = Lifetime(_make_node, _make_embedded_relay)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -50,6 +55,17 @@ def application(app: Any) -> RealtimeApplication:
 
 def _make_node() -> Node:
     return Node(realtime_settings(), publishing_process().exchange, topic_registry())
+
+
+def _make_embedded_relay() -> EmbeddedRelay | None:
+    """With the in-process broker nobody else can publish what another process has left behind."""
+    conf = realtime_settings()
+    database = connections[conf.database]
+    # A database in memory is a test's, and other threads would be in its way.
+    in_memory = database.vendor == "sqlite" and database.is_in_memory_db()  # type: ignore[attr-defined]
+    if conf.amqp_url is not None or in_memory:
+        return None
+    return EmbeddedRelay(Relay(conf, publishing_process().publisher, every_secs=EMBEDDED_EVERY_SECS))
 
 
 def _speaks_http_only(app: Any) -> bool:

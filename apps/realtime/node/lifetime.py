@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from .node import Node
 
@@ -20,12 +20,24 @@ logger = logging.getLogger(__name__)
 DRAIN_SECS: Final = 8.0
 
 
+class Companion(Protocol):
+    """What lives as long as the node does."""
+
+    def start(self) -> None:
+        """The node has started."""
+
+    def close(self) -> None:
+        """The node has ended; may take some seconds."""
+
+
 class Lifetime:
     """The node of this process; made in its event loop, by whatever happens first there."""
 
-    def __init__(self, make_node: Callable[[], Node]) -> None:
+    def __init__(self, make_node: Callable[[], Node], make_companion: Callable[[], Companion | None]) -> None:
         self._make_node = make_node
+        self._make_companion = make_companion
         self._node: Node | None = None
+        self._companion: Companion | None = None
         reactor = sys.modules.get("twisted.internet.reactor")
         if reactor is not None:
             self._hook(reactor)
@@ -34,6 +46,9 @@ class Lifetime:
         """The node; to be called in the event loop that serves."""
         if self._node is None:
             self._node = self._make_node()
+            self._companion = self._make_companion()
+            if self._companion is not None:
+                self._companion.start()
         return self._node
 
     async def lifespan(self, receive: Any, send: Any) -> None:
@@ -52,6 +67,8 @@ class Lifetime:
         if self._node is not None:
             await self._node.drain(DRAIN_SECS)
             await self._node.close()
+            if self._companion is not None:
+                await asyncio.to_thread(self._companion.close)
 
     def _hook(self, reactor: Any) -> None:
         def start() -> None:

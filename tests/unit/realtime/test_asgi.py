@@ -8,13 +8,15 @@ import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.urls import re_path
 from pytest_django import Settings
 
-from apps.realtime.asgi import RealtimeApplication, application
+from apps.realtime.asgi import RealtimeApplication, _make_embedded_relay, application
 from apps.realtime.health import NODE_SCOPE_KEY
 from apps.realtime.node.node import Node
 from apps.realtime.publishing.process import PublishingProcess
+from apps.realtime.publishing.relay import EmbeddedRelay
 from apps.realtime.topics import TopicRegistry
 
 from .node.sockets import Socket
@@ -160,6 +162,16 @@ async def test_a_lifespan_that_ends_before_anything_happened_is_quiet() -> None:
 
     await application(Inner())({"type": "lifespan"}, receive, send)
     assert sent == [{"type": "lifespan.shutdown.complete"}]
+
+
+def test_only_the_in_process_broker_embeds_a_relay(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, process: PublishingProcess
+) -> None:
+    in_memory = _make_embedded_relay()
+    monkeypatch.setattr(connections["default"], "is_in_memory_db", lambda: False)
+    on_disk = _make_embedded_relay()
+    settings.REALTIME_AMQP_URL = "amqp://localhost/"
+    assert (in_memory, type(on_disk), _make_embedded_relay()) == (None, EmbeddedRelay, None)
 
 
 def test_a_setting_that_cannot_work_stops_the_server_at_once(settings: Settings) -> None:

@@ -59,9 +59,37 @@ async def settle() -> None:
         await done.wait()
 
 
+class Companion:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def start(self) -> None:
+        self.told.append("start")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
+def alone() -> None:
+    """No companion."""
+
+
 async def test_the_node_is_made_once_by_whoever_comes_first(make_node: MakeNode) -> None:
-    lifetime = Lifetime(make_node)
+    lifetime = Lifetime(make_node, alone)
     assert lifetime.node() is lifetime.node()
+
+
+async def test_a_companion_starts_and_ends_with_the_node(make_node: MakeNode) -> None:
+    companion = Companion()
+    lifetime = Lifetime(make_node, lambda: companion)
+    assert companion.told == []
+    lifetime.node()
+    lifetime.node()
+    assert companion.told == ["start"]
+    await lifetime._end()
+    assert companion.told == ["start", "close"]
 
 
 async def test_under_daphne_it_starts_with_the_loop_and_not_with_the_first_request(
@@ -73,7 +101,7 @@ async def test_under_daphne_it_starts_with_the_loop_and_not_with_the_first_reque
         made.append(make_node())
         return made[-1]
 
-    Lifetime(make)
+    Lifetime(make, alone)
     assert made == []
     for callback in reactor.when_running:
         callback()
@@ -86,7 +114,7 @@ async def test_under_daphne_sigterm_drains_and_then_stops(
     make_node: MakeNode, open_socket: OpenSocket, reactor: Reactor, handler: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_SECS", 2.0)
-    lifetime = Lifetime(make_node)
+    lifetime = Lifetime(make_node, alone)
     for callback in reactor.when_running:
         callback()
     await settle()
