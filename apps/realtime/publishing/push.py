@@ -28,14 +28,19 @@ def push(to: Recipient, id: str, data: object = None, *, using: str = DEFAULT_DB
         BadRecipient: `to` names nobody.
         UnknownTopic: a topic that no `@topic` pattern declares.
     """
-    template = EventTemplate(id, data, DjangoJSONEncoder)
-    now = time.time()
-    events = [template.for_stream(stream, mid=uuid4().hex, ts=now) for stream in streams_of(to, topic_registry())]
+    events = events_for(to, id, data)
     # Asking `on_commit` outside a transaction would open a database connection, in the event loop too.
     if connections[using].in_atomic_block:
         transaction.on_commit(lambda: _publish(events), using=using, robust=True)
     else:
         _publish(events)
+
+
+def events_for(to: Recipient, id: str, data: object) -> list[Event]:
+    """The ephemeral events that `push` sends: one for each stream."""
+    template = EventTemplate(id, data, DjangoJSONEncoder)
+    now = time.time()
+    return [template.for_stream(stream, mid=uuid4().hex, ts=now) for stream in streams_of(to, topic_registry())]
 
 
 def _publish(events: list[Event]) -> None:

@@ -1,56 +1,95 @@
-"""`manage.py realtime publish` and `tail` (docs/commands.md)."""
+"""`manage.py realtime publish|notify|tail|relay|rotate-epoch` (docs/commands.md)."""
 
-import json
+import sys
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ... import EVERYONE, RealtimeError, Topic, push
-from ...publishing.process import publishing_process
+from ... import EVERYONE, RealtimeError, Topic
+from ...core.names import Stream, is_stream
 from ...publishing.targets import Recipient, streams_of
+from ...rotation import rotate_all, rotate_stream
 from ...topics import topic_registry
+from ..relaying import relay
+from ..sending import parsed, send_durable, send_ephemeral
 from ..tail import tail
-
-FLUSH_TIMEOUT_SECS = 5.0
 
 
 class Command(BaseCommand):
-    """Subcommands for the person at the shell."""
+    """Subcommands for the person at the shell, and the relay for the supervisor."""
 
-    help = "Publish an event, or watch what users would see."
+    help = "Send an event, watch what users would see, run the relay, end the numbering of streams."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        commands = parser.add_subparsers(dest="command", required=True, metavar="publish|tail")
-        publish = commands.add_parser("publish", help="publish one event")
+        commands = parser.add_subparsers(
+            dest="command", required=True, metavar="publish|notify|tail|relay|rotate-epoch"
+        )
+        publish = commands.add_parser("publish", help="send one event to the tabs that are open now")
         self._add_recipients(publish)
-        publish.add_argument("--id", required=True, help="the event's id, such as 'comment/ADDED'")
-        publish.add_argument("--data", default="null", help="its data, as JSON")
+        self._add_event(publish)
+        notify = commands.add_parser("notify", help="store one event and send it: tabs that are away get it later")
+        self._add_recipients(notify)
+        self._add_event(notify)
+        notify.add_argument("--title", help="what has happened, for people")
+        notify.add_argument("--url", help="where to look")
         watch = commands.add_parser("tail", help="print what a user or a topic's listeners would see, live")
         self._add_recipients(watch)
+        relay = commands.add_parser("relay", help="publish what other processes left, trim history; runs until SIGTERM")
+        relay.add_argument("--once", action="store_true", help="end when nothing is left to do")
+        relay.add_argument("--metrics-port", type=int, metavar="PORT", help="show metrics on this loopback port")
+        rotate = commands.add_parser("rotate-epoch", help="end all numberings, after a backup was restored")
+        rotate.add_argument("--stream", metavar="NAME", help="of this stream alone, such as user.7")
+        rotate.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        to = self._recipient(options)
         try:
-            if options["command"] == "publish":
-                self._publish(to, options["id"], options["data"])
-            else:
-                tail(streams_of(to, topic_registry()), self.stdout.write)
+            match options["command"]:
+                case "relay":
+                    relay(self._say, once=options["once"], metrics_port=options["metrics_port"])
+                case "rotate-epoch":
+                    self._rotate(options["stream"], sure=options["yes"])
+                case "tail":
+                    tail(streams_of(self._recipient(options), topic_registry()), self.stdout.write)
+                case _:
+                    self._send(options)
         except RealtimeError as error:
             raise CommandError(str(error)) from error
 
-    def _publish(self, to: Recipient, event_id: str, text: str) -> None:
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise CommandError(f"--data {text!r} is no JSON: {error}") from error
-        push(to, event_id, data)
-        publisher = publishing_process().publisher
-        if not publisher.flush(FLUSH_TIMEOUT_SECS):
-            raise CommandError(f"not confirmed within {FLUSH_TIMEOUT_SECS:.0f} s: {publisher.problem}")
-        if publisher.problem:
-            raise CommandError(f"it may have reached nobody: {publisher.problem}")
-        self.stdout.write(self.style.SUCCESS(f"published {event_id}"))
+    def _send(self, options: dict[str, Any]) -> None:
+        to, data = self._recipient(options), parsed(options["data"])
+        if options["command"] == "publish":
+            line, has_left = send_ephemeral(to, options["id"], data), True
+        else:
+            line, has_left = send_durable(to, options["id"], data, title=options["title"], url=options["url"])
+        self.stdout.write((self.style.SUCCESS if has_left else self.style.WARNING)(line))
+
+    def _rotate(self, stream: str | None, *, sure: bool) -> None:
+        if stream is not None and not is_stream(stream):
+            raise CommandError(f"{stream!r} is no stream: give user.<key>, all or topic.<name>")
+        who = "every stream" if stream is None else f"the stream {stream}"
+        if not sure:
+            question = f"End the numbering of {who}? Each page that follows it loads its state anew. [y/N] "
+            if not sys.stdin.isatty():
+                raise CommandError("nobody is there to ask: say --yes")
+            if input(question).strip().lower() not in ("y", "yes"):
+                raise CommandError("nothing was changed")
+        if stream is None:
+            epoch, count = rotate_all()
+            line = f"new epoch {epoch} for the deployment and {count} streams"
+        else:
+            line = f"new epoch {rotate_stream(Stream(stream))} for {stream}"
+        self.stdout.write(self.style.SUCCESS(line))
+
+    def _say(self, line: str) -> None:
+        # A supervisor's log is no terminal, and this may be its only line for weeks.
+        self.stdout.write(line)
+        self.stdout.flush()
+
+    @staticmethod
+    def _add_event(parser: CommandParser) -> None:
+        parser.add_argument("--id", required=True, help="the event's id, such as 'comment/ADDED'")
+        parser.add_argument("--data", default="null", help="its data, as JSON")
 
     @staticmethod
     def _add_recipients(parser: CommandParser) -> None:

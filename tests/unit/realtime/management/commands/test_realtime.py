@@ -1,15 +1,19 @@
-"""`manage.py realtime publish` and `tail` (docs/commands.md)."""
+"""`manage.py realtime publish|notify|tail|relay|rotate-epoch` (docs/commands.md)."""
 
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 
 from apps.realtime.brokers.memory import MemoryListener
+from apps.realtime.history import deployment_epoch
+from apps.realtime.models import StoredEvent, Stream
 from apps.realtime.publishing.process import PublishingProcess
 from apps.realtime.topics import TopicRegistry
 from tests.signing import SIGNER
@@ -54,8 +58,11 @@ def test_it_publishes_to_everyone_and_to_a_topic(published: RecordingPublisher, 
         ("publish", "--everyone", "--topic", "news", "--id", "x"),
         ("publish", "--user", "alice", "--everyone", "--id", "x"),
         ("publish", "--everyone", "--id"),
+        ("notify", "--everyone"),
         ("tail",),
         ("watch", "--everyone"),
+        ("relay", "--metrics-port", "x"),
+        ("rotate-epoch", "--stream"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(published: RecordingPublisher, arguments: tuple[str, ...]) -> None:
@@ -85,16 +92,6 @@ def test_what_cannot_be_published_is_said_in_a_line(
         run("publish", *arguments)
     assert "\n" not in str(caught.value)
     assert published.events == []
-
-
-def test_what_is_not_confirmed_is_no_success(published: RecordingPublisher) -> None:
-    published.flushes = False
-    published.problem = "the broker is away"
-    with pytest.raises(CommandError, match="not confirmed within 5 s: the broker is away"):
-        run("publish", "--everyone", "--id", "x")
-    published.flushes = True
-    with pytest.raises(CommandError, match="may have reached nobody: the broker is away"):
-        run("publish", "--everyone", "--id", "x")
 
 
 def test_without_a_server_the_in_process_broker_says_so(process: PublishingProcess) -> None:
@@ -137,3 +134,87 @@ def test_tail_without_a_broker_says_what_to_set(topics: TopicRegistry) -> None:
 def test_tail_refuses_an_undeclared_topic_first(topics: TopicRegistry) -> None:
     with pytest.raises(CommandError, match="no topic is declared"):
         run("tail", "--topic", "nope")
+
+
+# notify ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_notify_stores_an_event_for_a_user_by_name(published: RecordingPublisher, make_user: MakeUser) -> None:
+    alice = make_user("alice")
+    out = run(
+        *("notify", "--user", "alice", "--id", "EXAMPLE ID", "--data", '{"n": 1}'),
+        *("--title", "An example", "--url", "/example"),
+    )
+    assert "stored EXAMPLE ID" in out
+    [row] = StoredEvent.objects.all()
+    assert row.stream == f"user.{alice.pk}"
+    event = json.loads(row.frame)
+    assert (event["data"], event["title"], event["url"]) == ({"n": 1}, "An example", "/example")
+
+
+@pytest.mark.django_db
+def test_notify_refuses_what_publish_refuses(published: RecordingPublisher) -> None:
+    with pytest.raises(CommandError, match="reserved by the protocol"):
+        run("notify", "--everyone", "--id", "AUTH OK")
+    assert not StoredEvent.objects.exists()
+
+
+# relay -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_relay_once_ends_when_nothing_is_left(published: RecordingPublisher) -> None:
+    StoredEvent.objects.create(stream="all", mid="m", event_id="x", frame="{}", created_at=Now() - timedelta(hours=1))
+    out = run("relay", "--once")
+    assert out == "relay: from database 'default' to the in-process broker of a server on this machine\n"
+    assert [(event.stream, event.seq) for event in published.events] == [("all", 1)]
+
+
+# rotate-epoch ------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_rotate_epoch_ends_all_numberings_or_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    Stream.objects.create(name="user.1", epoch="e1", head=3)
+    Stream.objects.create(name="user.2", epoch="e1", head=3)
+    out = run("rotate-epoch", "--stream", "user.1", "--yes")
+    assert Stream.objects.get(name="user.1").epoch in out
+    assert set(Stream.objects.values_list("name", "head")) == {("user.1", 0), ("user.2", 3)}
+    out = run("rotate-epoch", "--yes")
+    assert "for the deployment and 2 streams" in out
+    assert {deployment_epoch()} == set(Stream.objects.values_list("epoch", flat=True))
+    assert deployment_epoch() in out
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("terminal", "answer", "rotates"), [(True, "y", True), (True, "", False), (True, "n", False), (False, "y", False)]
+)
+def test_rotate_epoch_asks_somebody_first(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, answer: str, rotates: bool
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("builtins.input", ask)
+    before = deployment_epoch()
+    if rotates:
+        run("rotate-epoch")
+    else:
+        with pytest.raises(CommandError, match="nothing was changed" if terminal else "say --yes"):
+            run("rotate-epoch")
+    assert (deployment_epoch() != before) is rotates
+    assert len(asked) == terminal
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["", "alice", "user.", "user.*", "user.a.b"])
+def test_rotate_epoch_refuses_what_is_no_stream(name: str) -> None:
+    with pytest.raises(CommandError, match="is no stream"):
+        run("rotate-epoch", "--yes", "--stream", name)
+    assert not Stream.objects.exists()
