@@ -1,7 +1,7 @@
 """`notify`: durable events (docs/publishing.md)."""
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from uuid import uuid4
 
 from asgiref.sync import sync_to_async
@@ -10,17 +10,14 @@ from django.db import connections, transaction
 from django.utils.asyncio import async_unsafe
 
 from ..conf import realtime_settings
-from ..core.events import SEQ_MAX_BYTES, EventTemplate
+from ..core.events import SEQ_MAX_BYTES, Event, EventTemplate
 from ..core.names import Stream
 from ..topics import topic_registry
 from .process import publishing_process
 from .targets import Recipient, existing_streams_of
 
-if TYPE_CHECKING:
-    from ..models import StoredEvent
-
 # Rows of one INSERT; more make it no quicker, and SQLite takes a limited number of parameters.
-_ROWS_PER_INSERT: Final = 500
+_ROWS_PER_INSERT: Final = 200
 
 
 @async_unsafe("notify() uses the database. In async code, call `await anotify(…)` instead.")
@@ -62,12 +59,12 @@ def notify(
     template = EventTemplate(id, data, DjangoJSONEncoder, title=title, url=url)
     streams = existing_streams_of(to, topic_registry())
     now = time.time()
-    rows = [_row(template, stream, now) for stream in streams]
-    if not rows:
+    if not streams:
         return
-    # Without a savepoint, as Django's own bulk_create: an error leaves the caller's transaction to be rolled back.
+    events = [template.for_stream(one, mid=uuid4().hex, ts=now, room_bytes=SEQ_MAX_BYTES) for one in streams]
+    # Without a savepoint, as Django's bulk_create: an error leaves the caller's transaction to be rolled back.
     with transaction.atomic(using=alias, savepoint=False):
-        type(rows[0]).objects.using(alias).bulk_create(rows, batch_size=_ROWS_PER_INSERT)
+        _insert(alias, events)
         transaction.on_commit(lambda: _wake(alias, streams), using=alias, robust=True)
 
 
@@ -84,11 +81,19 @@ async def anotify(
     await sync_to_async(notify)(to, id, data, title=title, url=url, using=using)
 
 
-def _row(template: EventTemplate, stream: Stream, now: float) -> "StoredEvent":
-    from ..models import StoredEvent
+def _insert(alias: str, events: list[Event]) -> None:
+    # 10,000 rows take a quarter of a second of CPU this way and a whole one as model objects. `created_at` is set by
+    # the database.
+    from .sql import TABLES
 
-    event = template.for_stream(stream, mid=uuid4().hex, ts=now, room_bytes=SEQ_MAX_BYTES)
-    return StoredEvent(stream=stream, mid=event.mid, event_id=event.id, frame=event.frame)
+    with connections[alias].cursor() as cursor:
+        for start in range(0, len(events), _ROWS_PER_INSERT):
+            part = events[start : start + _ROWS_PER_INSERT]
+            cursor.execute(
+                f"INSERT INTO {TABLES.event} (stream, mid, event_id, frame) "  # noqa: S608 - no name but ours
+                f"VALUES {', '.join(['(%s, %s, %s, %s)'] * len(part))}",
+                [value for event in part for value in (event.stream, event.mid, event.id, event.frame)],
+            )
 
 
 def _wake(alias: str, streams: list[Stream]) -> None:
