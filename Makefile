@@ -25,12 +25,15 @@ check: dev ## Format, lint, types, import rules, missing migrations
 	$(BIN)/lint-imports
 	DEMO=1 DATABASE_URL=sqlite://:memory: $(BIN)/python manage.py makemigrations --check --dry-run
 
-# Separate pytest processes: Playwright's sync API and asyncio tests cannot share one.
+# Side by side, because most of their time is waiting, and each a process of its own, because Playwright's sync API and
+# asyncio tests cannot share one. The services' tests have the shortest deadlines: the others stand back behind them.
 test: check ## Everything, on real parts; installs what is missing with apt
 	ops/install-test-deps
-	$(BIN)/pytest tests/unit tests/services
-	$(BIN)/pytest tests/stack
-	$(BIN)/pytest tests/browser
+	$(BIN)/python -m ops.side_by_side --at-once 3 \
+		'services=$(BIN)/pytest tests/services -n 2 --dist worksteal' \
+		'stack=nice -n 5 $(BIN)/pytest tests/stack' \
+		'unit=nice -n 5 $(BIN)/pytest tests/unit' \
+		'browser=nice -n 5 $(BIN)/pytest tests/browser'
 
 lock: ## Resolve requirements/*.lock anew from pyproject.toml
 	@exec ops/lock.sh

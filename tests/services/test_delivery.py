@@ -16,6 +16,8 @@ USERS = 200
 EVENTS = 5_000
 OUTAGES = 3
 OUTAGE_SECS = 10.0
+# Other tests run beside this one: the median of so many ratios hardly moves with what they do.
+SAMPLES = 40
 
 
 @pytest.fixture(params=["user", "node"])
@@ -142,10 +144,10 @@ async def test_three_outages_of_the_broker_close_no_socket_and_slow_no_request(
 
     await several(2)  # the first one connects
     for outage in range(OUTAGES):
-        up = await several(15)
+        up = await several(SAMPLES)
         await asyncio.to_thread(broker.stop)
         stopped_at = time.monotonic()
-        down = await several(15)
+        down = await several(SAMPLES)
         while time.monotonic() - stopped_at < OUTAGE_SECS:
             down += await several(1)
         ratio = statistics.median(down) / statistics.median(up)

@@ -68,6 +68,13 @@ class Ending:
     code: int
 
 
+class _Reader(asyncio.StreamReader):
+    """What came before a reset can be read: asyncio would throw it away, and a close frame with it."""
+
+    def set_exception(self, exc: BaseException) -> None:
+        self.feed_eof()
+
+
 class Wire:
     """One TCP connection to a node, upgraded or refused.
 
@@ -86,7 +93,11 @@ class Wire:
     @classmethod
     async def open(cls, port: int, headers: Headers | None = None, *, path: str = "/websocket") -> "Wire":
         """Send a handshake with exactly these headers and read the answer's head."""
-        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        loop = asyncio.get_running_loop()
+        reader = _Reader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.create_connection(lambda: protocol, LOOPBACK, port)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         lines = [name + b": " + value for name, value in (upgrade_headers(port) if headers is None else headers)]
         writer.write(b"\r\n".join([f"GET {path} HTTP/1.1".encode(), *lines, b"", b""]))
         async with asyncio.timeout(_HANDSHAKE_SECS):
