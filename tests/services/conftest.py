@@ -1,4 +1,4 @@
-"""One RabbitMQ and one PostgreSQL for the run, a virtual host and a database for each test (docs/stack.md)."""
+"""One RabbitMQ and one PostgreSQL for the process, a virtual host and a database for each test (docs/stack.md)."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
