@@ -1,12 +1,21 @@
 """Progress of a long task, for a bar in the user's tabs (docs/publishing.md)."""
 
+import logging
 import time
 from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
+from asgiref.sync import sync_to_async
+from django.db import Error
+from django.utils.asyncio import async_unsafe
+
+from ..topics import topic_registry
+from .notify import notify
 from .push import push
-from .targets import Recipient
+from .targets import Recipient, existing_streams_of
+
+logger = logging.getLogger(__name__)
 
 # People see no more than ten steps a second.
 MIN_TICK_SECS: Final = 0.1
@@ -20,7 +29,8 @@ class task_progress:
                 ...
                 task.advance()
 
-    The data of each event is a state, `{task, label, done, total}`, so that any one of them may be missed.
+    The data of each event is a state, `{task, label, done, total}`. A step may be missed, so it is pushed; the end may
+    not, so it is a durable event. In async code: `async with`.
     """
 
     def __init__(self, to: Recipient, label: str, *, total: int) -> None:
@@ -33,9 +43,29 @@ class task_progress:
         self._done = 0
         self._next_tick_at = 0.0
 
+    @async_unsafe("The end of a task is stored in the database. In async code, write `async with task_progress(…)`.")
     def __enter__(self) -> Self:
+        # Who does not exist is refused before the work, not after it.
+        existing_streams_of(self._to, topic_registry())
         self._tick()
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._done = self._total
+            notify(self._to, "task/DONE", self._state())
+        else:
+            self._tell_failure(error)
+
+    async def __aenter__(self) -> Self:
+        return await sync_to_async(self.__enter__)()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await sync_to_async(self.__exit__)(kind, error, traceback)
 
     def advance(self, steps: int = 1) -> None:
         """Some steps are done; tells it at most ten times a second."""
@@ -43,15 +73,15 @@ class task_progress:
         if time.monotonic() >= self._next_tick_at:
             self._tick()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._done = self._total
-            push(self._to, "task/DONE", self._state())
-        else:
-            # The message of an exception may hold what no user should read.
-            push(self._to, "task/FAILED", self._state() | {"error": type(error).__name__})
+    def _tell_failure(self, error: BaseException) -> None:
+        # The message of an exception may hold what no user should read.
+        state = self._state() | {"error": type(error).__name__}
+        try:
+            notify(self._to, "task/FAILED", state)
+        except Error:
+            # Often the task's own error has broken the transaction or the connection, and it is the one to be raised.
+            logger.warning("The failure of task %r could not be stored", self._label, exc_info=True)
+            push(self._to, "task/FAILED", state)
 
     def _tick(self) -> None:
         self._next_tick_at = time.monotonic() + MIN_TICK_SECS
