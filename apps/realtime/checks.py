@@ -7,6 +7,8 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
@@ -21,6 +23,41 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     except ImproperlyConfigured as error:
         return [Error(str(error), id="message_flow.E001")]
     return []
+
+
+@register(Tags.models)
+def check_database(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Where durable events are stored."""
+    try:
+        alias = realtime_settings().database
+    except ImproperlyConfigured:
+        return []  # check_settings says which
+    messages: list[CheckMessage] = []
+    vendor = connections[alias].vendor
+    if vendor not in ("postgresql", "sqlite"):
+        messages.append(
+            Error(
+                f"REALTIME_DATABASE = {alias!r} is {connections[alias].display_name}, but events are numbered on "
+                "PostgreSQL and SQLite only.",
+                hint="Add a database of one of these two to DATABASES and name it in REALTIME_DATABASE.",
+                id="message_flow.E005",
+            )
+        )
+    from .models import Deployment, StoredEvent, Stream
+
+    for model in (Stream, StoredEvent, Deployment):
+        elsewhere = _routed_elsewhere(model, alias)
+        if elsewhere:
+            messages.append(
+                Error(
+                    f"A database router {elsewhere}, but durable events live in REALTIME_DATABASE = {alias!r}.",
+                    hint=f"Let db_for_write and allow_migrate name {alias!r} for the app message_flow, or "
+                    "set REALTIME_DATABASE to the database that they name.",
+                    obj=model,
+                    id="message_flow.E006",
+                )
+            )
+    return messages
 
 
 @register(Tags.urls)
@@ -95,3 +132,16 @@ def check_broker(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 def _package() -> str:
     return apps.get_app_config("message_flow").name
+
+
+def _routed_elsewhere(model: type[Model], alias: str) -> str | None:
+    # Each router's own word: without one, Django names the default database for whatever is not asked of it by name.
+    # Reads do not matter: ours name the database, so that no replica is asked.
+    for one in router.routers:
+        choose = getattr(one, "db_for_write", None)
+        chosen = choose(model) if choose is not None else None
+        if chosen not in (None, alias):
+            return f"sends {model._meta.label} to {chosen!r}"
+    if not router.allow_migrate_model(alias, model):
+        return f"keeps the table of {model._meta.label} out of {alias!r}"
+    return None

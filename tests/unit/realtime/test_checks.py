@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
+from django.db import connection
 from pytest_django import Settings
 
 from apps.realtime.asgi import application
@@ -33,6 +34,41 @@ def test_a_setting_that_cannot_work_is_named(settings: Settings) -> None:
     messages = found()
     assert set(messages) == {"message_flow.E001"}
     assert "REALTIME_SECRET" in messages["message_flow.E001"].msg
+
+
+class Router:
+    """Sends the tables of the app elsewhere, in one of the ways that a router has."""
+
+    def __init__(self, **answers: Any) -> None:
+        for method, answer in answers.items():
+            setattr(self, method, lambda *_, _answer=answer, **__: _answer)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"db_for_write": "other"}, "sends message_flow."),
+        ({"allow_migrate": False}, "keeps the table of message_flow."),
+    ],
+)
+def test_a_router_that_sends_durable_events_elsewhere_is_named(
+    settings: Settings, answers: dict[str, Any], told: str
+) -> None:
+    settings.DATABASE_ROUTERS = [Router(**answers)]
+    message = found()["message_flow.E006"]
+    assert told in message.msg
+    assert "'default'" in str(message.hint)
+
+
+def test_a_router_that_keeps_them_where_they_belong_is_fine(settings: Settings) -> None:
+    settings.DATABASE_ROUTERS = [Router(db_for_write="default", db_for_read="replica", allow_migrate=None), Router()]
+    assert found() == {}
+
+
+def test_a_database_that_cannot_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "vendor", "mysql")
+    monkeypatch.setattr(connection, "display_name", "MySQL")
+    assert "MySQL" in found()["message_flow.E005"].msg
 
 
 def test_urls_that_are_not_included_are_named(settings: Settings) -> None:
