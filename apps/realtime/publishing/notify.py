@@ -7,6 +7,7 @@ from uuid import uuid4
 from asgiref.sync import sync_to_async
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
 from ..conf import realtime_settings
@@ -101,7 +102,10 @@ def _wake(alias: str, streams: list[Stream]) -> None:
     # A test that runs the hooks of a transaction which never commits: there is nothing that another connection sees.
     if connection.in_atomic_block:
         return
-    # A database in memory is a test's, too: it has no room for a second connection.
-    if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
-        return
-    publishing_process().outbox.wake(streams)
+    # A database in memory is a test's, too: a second connection would lock the first one out.
+    if not _is_in_memory(connection):
+        publishing_process().outbox.wake(streams)
+
+
+def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())  # type: ignore[attr-defined]
