@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 def _start(port: int) -> int:
     if control.supervisord() is None:
-        print("Starting RabbitMQ, PostgreSQL, nginx, the web process and two nodes …", flush=True)
+        print("Starting RabbitMQ, PostgreSQL, nginx, the web process, the relay and two nodes …", flush=True)
     ports, was_running = control.start(port)
     state = "is running already" if was_running else "runs"
     print(_message(ports, state), flush=True)

@@ -18,6 +18,7 @@ VICTIMS: dict[str, Callable[[Checkout], Collection[int | None]]] = {
     "node-2": lambda stack: [stack.pid("ws:ws-2")],
     "web-master": lambda stack: [stack.pid("web")],
     "web-worker": lambda stack: children_of(stack.pid("web")),
+    "relay": lambda stack: [stack.pid("relay")],
     "nginx-master": lambda stack: [stack.pid("nginx")],
     "nginx-worker": lambda stack: children_of(stack.pid("nginx")),
     "postgres-postmaster": lambda stack: [stack.pid("postgres")],

@@ -26,12 +26,12 @@ def units(tmp_path: Path) -> Path:
 
 def test_systemd_accepts_every_unit(units: Path) -> None:
     names = [str(unit) for unit in units.glob("message-flow*")]
-    assert len(names) == 5
+    assert len(names) == 6
     done = subprocess.run(["systemd-analyze", "verify", *names], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("unit", ["message-flow-web", "message-flow-ws@", "message-flow-news"])
+@pytest.mark.parametrize("unit", ["message-flow-web", "message-flow-ws@", "message-flow-relay", "message-flow-news"])
 def test_a_service_gives_little_away(units: Path, unit: str) -> None:
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}"]
     done = subprocess.run([*command, f"{units}/{unit}.service"], capture_output=True, text=True)
