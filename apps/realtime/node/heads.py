@@ -34,7 +34,7 @@ class HeadChecks:
         streams: which are open now.
         position: where a stream stands for the node. It is asked when the reading of a head begins.
         observe: told each head that was read, and that position. The stream may have been released by then.
-        link_down: whether the broker cannot be heard.
+        link_down: whether the broker cannot be heard, or the database has failed us somewhere else.
         every_secs: how often what changed is read while the broker can be heard.
     """
 

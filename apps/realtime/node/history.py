@@ -58,6 +58,11 @@ class HistoryReader:
         self._free_at = 0.0
         self._closed = False
 
+    @property
+    def problem(self) -> str | None:
+        """Why the last question of any socket got no answer; None when it got one."""
+        return self._database.problem
+
     async def head(self, stream: Stream) -> Head:
         """Where the stream stands."""
         head: Head = await self._want(_HeadRequest(stream))

@@ -27,12 +27,14 @@ class Hub:
         self._replay_max = replay_max
         self._feeds: dict[Stream, SharedFeed] = {}
         self._lingering: dict[Stream, asyncio.TimerHandle] = {}
+        # Always there, as the listener's is: a node without sockets notices, too, whether its database answers again.
+        self._feed(ALL)
         self._heads = HeadChecks(
             reader,
             streams=lambda: list(self._feeds),
             position=self.position,
             observe=self.observe,
-            link_down=lambda: listener.problem is not None,
+            link_down=lambda: listener.problem is not None or reader.problem is not None,
             every_secs=head_check_secs,
         )
 
@@ -55,10 +57,7 @@ class Hub:
         linger = self._lingering.pop(stream, None)
         if linger is not None:
             linger.cancel()
-        feed = self._feeds.get(stream)
-        if feed is None:
-            feed = self._feeds[stream] = SharedFeed(stream, self._reader, self._rotate, replay_max=self._replay_max)
-        feed.members[member] = None
+        self._feed(stream).members[member] = None
         await self._listener.open(stream)
 
     async def verdict(self, stream: Stream, since: Cursor | None, *, keeps_history: bool = True) -> Verdict:
@@ -101,6 +100,12 @@ class Hub:
         feed = self._feeds.get(stream)
         if feed is not None:
             feed.observe(head, since)
+
+    def _feed(self, stream: Stream) -> SharedFeed:
+        feed = self._feeds.get(stream)
+        if feed is None:
+            feed = self._feeds[stream] = SharedFeed(stream, self._reader, self._rotate, replay_max=self._replay_max)
+        return feed
 
     def _release(self, stream: Stream) -> None:
         del self._lingering[stream]
