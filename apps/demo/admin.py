@@ -1,8 +1,8 @@
-"""Articles and comments in the admin: a comment saved there notifies too (docs/demo.md)."""
+"""Articles, comments and news in the admin: what is saved there notifies too (docs/demo.md)."""
 
 from django.contrib import admin
 
-from .models import Article, Comment
+from .models import Article, Comment, NewsItem
 
 
 class CommentInline(admin.TabularInline):  # type: ignore[type-arg] # no class of Django's takes it at run time
@@ -30,4 +30,14 @@ class CommentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("article", "author", "text", "created")
     list_filter = ("author",)
     search_fields = ("text",)
+    date_hierarchy = "created"
+
+
+@admin.register(NewsItem)
+class NewsItemAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """All news."""
+
+    list_display = ("title", "by", "created")
+    list_filter = ("by",)
+    search_fields = ("title",)
     date_hierarchy = "created"

@@ -1,40 +1,37 @@
 """What the example application tells browsers, each event in one place (docs/demo.md).
 
-Events carry states, never differences: whoever misses one or gets it twice is right again after the next.
+Events carry states, never differences: whoever gets one twice, or after a snapshot that holds it, is right again.
 """
 
 from typing import Any
 
-from apps.realtime import EVERYONE, Topic, push
+from apps.realtime import EVERYONE, Topic, notify
 
-from .models import Article, Comment
+from .models import Article, Comment, NewsItem, Task
 
 
 def comment_added(comment: Comment) -> None:
     """Tell the author of the article, unless it is their own comment."""
     article = comment.article
     if article.author_id != comment.author_id:
-        push(
-            article.author_id,
+        author = comment.author.get_username()
+        notify(
+            article.author,
             "comment/ADDED",
-            {
-                "comment": comment.pk,
-                "title": article.title,
-                "author": comment.author.get_username(),
-                "text": comment.text,
-                "url": article.get_absolute_url(),
-            },
+            {"comment": comment.pk, "article": article.pk, "author": author, "text": comment.text},
+            title=f"{author} on “{article.title}”",
+            url=article.get_absolute_url(),
         )
 
 
 def comment_saved(comment: Comment) -> None:
     """Show a new or changed comment on the open pages of its article."""
-    push(Topic(comment.article.topic), "comment/SAVED", comment_state(comment))
+    notify(Topic(comment.article.topic), "comment/SAVED", comment_state(comment))
 
 
 def comment_removed(article: Article, comment_id: int) -> None:
     """Take a comment off the open pages of its article."""
-    push(Topic(article.topic), "comment/REMOVED", {"id": comment_id})
+    notify(Topic(article.topic), "comment/REMOVED", {"id": comment_id})
 
 
 def comment_state(comment: Comment) -> dict[str, Any]:
@@ -47,6 +44,34 @@ def comment_state(comment: Comment) -> dict[str, Any]:
     }
 
 
-def news_published(title: str, *, by: str, url: str = "") -> None:
-    """Tell everybody who is signed in; `url` is a path of this site, or empty."""
-    push(EVERYONE, "news/PUBLISHED", {"title": title, "by": by, "url": url})
+def news_published(item: NewsItem) -> None:
+    """Tell everybody who is signed in, and whoever signs in later."""
+    notify(EVERYONE, "news/PUBLISHED", news_state(item), title=item.title, url=item.url or None)
+
+
+def news_state(item: NewsItem) -> dict[str, Any]:
+    """A line as the page draws it."""
+    return {
+        "id": item.pk,
+        "title": item.title,
+        "by": item.by,
+        "url": item.url,
+        "created": item.created.isoformat(),
+    }
+
+
+def task_interrupted(task: Task) -> None:
+    """What `task_progress` would have said, had its process lived."""
+    notify(task.user, "task/FAILED", task_state(task))
+
+
+def task_state(task: Task) -> dict[str, Any]:
+    """A task as the page draws it, with the fields of the events of `task_progress`."""
+    return {
+        "task": task.pk,
+        "label": task.label,
+        "state": task.state,
+        "done": task.done,
+        "total": task.total,
+        "error": task.error,
+    }

@@ -2,11 +2,17 @@
 
 A form works twice: with the page's script, which sends it by fetch and gets JSON, and without, by a redirect. The
 result itself always comes over the socket.
+
+Whatever shows state takes its cursor first: pages in their helper's first line, snapshots by the decorator.
 """
+
+from typing import Final
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -14,10 +20,14 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from apps.accounts.requests import SignedInRequest
+from apps.realtime import cursor, json_with_cursor, with_cursor
 
 from . import events, tasks
 from .forms import CommentForm, NewsForm, TaskForm
-from .models import Article
+from .models import Article, NewsItem, Task
+
+# As many as static/demo/tasks.js and news.js keep.
+SHOWN_MAX: Final = 10
 
 
 @require_GET
@@ -49,12 +59,28 @@ def publish_news(request: SignedInRequest) -> HttpResponse:
     form = NewsForm(request.POST)
     if not form.is_valid():
         return _refused(request, form) or _home(request, news_form=form)
-    events.news_published(form.cleaned_data["title"], by=request.user.get_username())
+    with transaction.atomic():
+        NewsItem.objects.create(title=form.cleaned_data["title"], by=request.user.get_username())
     return _accepted(request, "The message is on its way.")
 
 
 @require_GET
 @login_required
+@with_cursor(topics=["news"])
+def state(request: SignedInRequest) -> HttpResponse:
+    """The home page's state, for a page that has missed something."""
+    return json_with_cursor(
+        request,
+        {
+            "tasks": [events.task_state(task) for task in _tasks(request.user)],
+            "news": [events.news_state(item) for item in NewsItem.objects.all()[:SHOWN_MAX]],
+        },
+    )
+
+
+@require_GET
+@login_required
+@with_cursor
 def articles(request: SignedInRequest) -> HttpResponse:
     """All articles, the newest first."""
     return render(request, "demo/articles.html", {"articles": _articles()})
@@ -67,6 +93,16 @@ def article(request: SignedInRequest, pk: int) -> HttpResponse:
     return _article(request, pk, CommentForm())
 
 
+@require_GET
+@login_required
+@with_cursor(topics=lambda request, pk: [Article.topic_of(pk)])
+def article_state(request: SignedInRequest, pk: int) -> HttpResponse:
+    """An article's comments, for a page that has missed something."""
+    shown = get_object_or_404(Article, pk=pk)
+    comments = shown.comments.select_related("author")
+    return json_with_cursor(request, {"comments": [events.comment_state(comment) for comment in comments]})
+
+
 @require_POST
 @login_required
 def add_comment(request: SignedInRequest, pk: int) -> HttpResponse:
@@ -77,7 +113,8 @@ def add_comment(request: SignedInRequest, pk: int) -> HttpResponse:
         return _refused(request, form) or _article(request, pk, form)
     form.instance.article = commented
     form.instance.author = request.user
-    comment = form.save()
+    with transaction.atomic():
+        comment = form.save()
     if _by_script(request):
         return JsonResponse({"comment": events.comment_state(comment)}, status=201)
     return redirect(commented)
@@ -91,13 +128,16 @@ def article_2016(request: SignedInRequest) -> HttpResponse:
 
 
 def _home(
-    request: HttpRequest,
+    request: SignedInRequest,
     *,
     task_form: TaskForm | None = None,
     news_form: NewsForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    cursor(request, ["news"])
     context = {
+        "tasks": _tasks(request.user),
+        "news": NewsItem.objects.all()[:SHOWN_MAX],
         "task_form": task_form or TaskForm(),
         "news_form": news_form or NewsForm(),
         "articles": _articles()[:5],
@@ -106,6 +146,7 @@ def _home(
 
 
 def _article(request: HttpRequest, pk: int, form: CommentForm) -> HttpResponse:
+    cursor(request, [Article.topic_of(pk)])
     shown = get_object_or_404(Article.objects.select_related("author"), pk=pk)
     context = {"article": shown, "comments": shown.comments.select_related("author"), "form": form}
     return render(request, "demo/article.html", context)
@@ -113,6 +154,11 @@ def _article(request: HttpRequest, pk: int, form: CommentForm) -> HttpResponse:
 
 def _articles() -> QuerySet[Article]:
     return Article.objects.select_related("author").annotate(comment_count=Count("comments"))
+
+
+def _tasks(user: User) -> QuerySet[Task]:
+    tasks.end_silent_tasks()
+    return user.tasks.all()[:SHOWN_MAX]
 
 
 def _by_script(request: HttpRequest) -> bool:

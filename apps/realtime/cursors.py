@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from inspect import isawaitable
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest, JsonResponse
@@ -29,7 +29,7 @@ class Position(TypedDict):
 
 
 Cursor = dict[str, Position]
-View = Callable[..., Any]
+View = TypeVar("View", bound=Callable[..., Any])
 # Names, or a function that is called like the view and returns them.
 Topics = Iterable[str] | Callable[..., Iterable[str]]
 
@@ -67,7 +67,11 @@ def cursor(request: HttpRequest, topics: Iterable[str] = ()) -> Cursor:
     return taken
 
 
-def with_cursor(view: View | None = None, *, topics: Topics = ()) -> Any:
+@overload
+def with_cursor(view: View) -> View: ...
+@overload
+def with_cursor(view: None = None, *, topics: Topics = ()) -> Callable[[View], View]: ...
+def with_cursor(view: Callable[..., Any] | None = None, *, topics: Topics = ()) -> Any:
     """Decorate a view, sync or async, so that `cursor` is called before its body runs.
 
         @with_cursor(topics=lambda request, pk: [f"order-{pk}"])
@@ -76,7 +80,7 @@ def with_cursor(view: View | None = None, *, topics: Topics = ()) -> Any:
     `method_decorator(with_cursor(topics=…), name="dispatch")` does the same for a class.
     """
 
-    def decorate(view: View) -> View:
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         def take(request: HttpRequest, *args: Any, **kwargs: Any) -> None:
             cursor(request, topics(request, *args, **kwargs) if callable(topics) else topics)
 

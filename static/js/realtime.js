@@ -156,6 +156,11 @@ class Connection {
     }
   }
 
+  /** Has `snapshot` called as after a gap, so that no event is lost or taken back: for a page that doubts its state. */
+  refresh() {
+    this.#streams.refresh();
+  }
+
   #schedule(/** @type {number} */ ms) {
     this.#retry = setTimeout(() => this.#open(), ms);
   }

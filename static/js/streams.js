@@ -33,7 +33,7 @@ const SPREAD_MS = 2000;
 
 /**
  * @typedef {object} SnapshotRequest
- * @property {{stream: string, topic?: string}[]} streams those with a gap
+ * @property {{stream: string, topic?: string}[]} streams those with a gap; none where the page itself has asked
  * @property {AbortSignal} signal hand it to fetch
  */
 
@@ -76,6 +76,8 @@ export class Streams {
   #fetching = null;
   /** Timer of the next fetch; 0: none is due. */
   #timer = 0;
+  /** Whether the page itself has asked for a snapshot that has not been applied yet. */
+  #wanted = false;
   /** Snapshots in a row that came to nothing. */
   #failures = 0;
   #closed = false;
@@ -143,6 +145,14 @@ export class Streams {
     const stream = this.#streamOf(topic);
     if (unasked || this.#places.get(stream)?.left) {
       this.#places.delete(stream);
+    }
+  }
+
+  /** The page doubts what it shows. */
+  refresh() {
+    if (this.#options.snapshot !== undefined) {
+      this.#wanted = true;
+      this.#fetchIn(0);
     }
   }
 
@@ -310,7 +320,7 @@ export class Streams {
   async #fetch() {
     this.#timer = 0;
     const asked = this.#gaps();
-    if (asked.size === 0) {
+    if (asked.size === 0 && !this.#wanted) {
       return;
     }
     // The snapshot may show more than the streams with a gap: events of the others must not come before it either.
@@ -331,11 +341,12 @@ export class Streams {
       } catch (error) {
         reportError(error); // the page's to see; the next snapshot would fail in the same way
       }
+      this.#wanted = false;
       this.#resume(asked, snapshot.cursor);
     } else {
       this.#release(new Map());
     }
-    if (this.#gaps().size === 0) {
+    if (this.#gaps().size === 0 && !this.#wanted) {
       this.#failures = 0;
     } else {
       this.#fetchIn(backoffMs(this.#failures));

@@ -266,6 +266,33 @@ def test_all_clients_of_a_rotated_stream_do_not_ask_at_once(bench: ClientBench) 
     assert bench.snapshots == [["user"]]
 
 
+def test_a_page_may_ask_for_its_snapshot(bench: ClientBench) -> None:
+    begin(bench, user=recovered(5, 0))
+    bench.page.evaluate("connection.refresh(); connection.refresh()")
+    bench.wait_ms(0)
+    assert bench.snapshots == [[]]
+    bench.event(6, 7)
+    assert bench.shown == []
+    bench.fail()
+    assert bench.shown == ["user6", "user7"]
+    bench.wait_ms(750)
+    bench.event(8)
+    bench.give("state", {"user": at(7)})
+    assert bench.shown == ["user6", "user7", "state", "user8"]
+    assert bench.gaps == []
+    bench.wait_ms(60_000)
+    assert len(bench.snapshots) == 2
+
+
+def test_a_page_without_snapshots_asks_in_vain(bench: ClientBench) -> None:
+    bench.connect(cursor={"user": at(5)})
+    bench.online(streams={"user": recovered(5, 0)})
+    bench.page.evaluate("connection.refresh()")
+    bench.wait_ms(0)
+    bench.event(6)
+    assert bench.shown == ["user6"]
+
+
 def test_a_topic_that_is_left_during_its_snapshot(bench: ClientBench) -> None:
     bench.connect(snapshots=True, topics=["a"], cursor={"topic.a": at(5)})
     bench.online(streams={"topic.a": {**gap(900), "topic": "a"}})

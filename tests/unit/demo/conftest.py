@@ -1,4 +1,4 @@
-"""People, an article, and what was pushed."""
+"""People, an article, and who was notified."""
 
 from typing import Any, NamedTuple
 
@@ -9,19 +9,21 @@ from django.test import Client
 from apps.demo.models import Article
 
 
-class Pushed(NamedTuple):
-    """One call of `push`."""
+class Notified(NamedTuple):
+    """One call of `notify`."""
 
     to: Any
     id: str
     data: Any
+    title: str | None = None
+    url: str | None = None
 
 
 @pytest.fixture
-def pushed(monkeypatch: pytest.MonkeyPatch) -> list[Pushed]:
-    """Collects the events instead of publishing them."""
-    calls: list[Pushed] = []
-    monkeypatch.setattr("apps.demo.events.push", lambda to, event_id, data: calls.append(Pushed(to, event_id, data)))
+def notified(monkeypatch: pytest.MonkeyPatch) -> list[Notified]:
+    """Collects the events instead of storing them."""
+    calls: list[Notified] = []
+    monkeypatch.setattr("apps.demo.events.notify", lambda *args, **kwargs: calls.append(Notified(*args, **kwargs)))
     return calls
 
 

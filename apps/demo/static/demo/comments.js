@@ -30,6 +30,13 @@ export function showComment({ id, author, text, created }) {
   showEmpty();
 }
 
+/** @param {{id: number, author: string, text: string, created: string}[]} comments all of them */
+export function showAllComments(comments) {
+  list?.replaceChildren();
+  comments.forEach(showComment);
+  showEmpty();
+}
+
 /** @param {number} id */
 export function removeComment(id) {
   find(id)?.remove();

@@ -26,6 +26,19 @@ export function person(name) {
   return element("bdi", {}, String(name));
 }
 
+/**
+ * Event data comes from elsewhere: `javascript:` and foreign sites are no links.
+ * @param {unknown} url
+ * @returns {string | null} a whole address within this site
+ */
+export function ownAddress(url) {
+  if (typeof url !== "string" || url === "") {
+    return null;
+  }
+  const address = URL.canParse(url, location.origin) ? new URL(url, location.origin) : null;
+  return address?.origin === location.origin ? address.href : null;
+}
+
 /** @param {string} iso */
 export function dateTime(iso) {
   return element("time", { datetime: iso }, DATE_AND_TIME.format(new Date(iso)));

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { element } from "./text.js";
+import { element, ownAddress } from "./text.js";
 
 /** Time to read two lines; a pointer or the focus on a toast keeps it. */
 const SHOWN_MS = 8000;
@@ -43,13 +43,4 @@ function expire(made) {
   made.addEventListener("focusin", keep);
   made.addEventListener("focusout", start);
   start();
-}
-
-/** Event data comes from elsewhere: `javascript:` and foreign sites are no links. */
-function ownAddress(url) {
-  if (typeof url !== "string" || url === "") {
-    return null;
-  }
-  const address = URL.canParse(url, location.origin) ? new URL(url, location.origin) : null;
-  return address?.origin === location.origin ? address.href : null;
 }

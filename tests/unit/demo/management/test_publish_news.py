@@ -7,10 +7,10 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from apps.demo.models import Article
+from apps.demo.models import Article, NewsItem
 from apps.realtime import EVERYONE
 
-from ..conftest import Pushed
+from ..conftest import Notified
 
 
 def run(*arguments: str) -> str:
@@ -19,21 +19,25 @@ def run(*arguments: str) -> str:
     return output.getvalue()
 
 
-def test_one_line(pushed: list[Pushed]) -> None:
+@pytest.mark.django_db
+def test_one_line(notified: list[Notified]) -> None:
     assert run("--title", "Hello") == "1 item published.\n"
-    assert pushed == [(EVERYONE, "news/PUBLISHED", {"title": "Hello", "by": "Message Flow", "url": ""})]
+    assert [(call.to, call.id, call.title, call.data["by"]) for call in notified] == [
+        (EVERYONE, "news/PUBLISHED", "Hello", "Message Flow")
+    ]
+    assert [item.title for item in NewsItem.objects.all()] == ["Hello"]
 
 
-def test_the_articles_of_the_last_hour(article: Article, pushed: list[Pushed]) -> None:
+def test_the_articles_of_the_last_hour(article: Article, notified: list[Notified]) -> None:
     old = Article.objects.create(author=article.author, title="Old", body="")
     Article.objects.filter(pk=old.pk).update(created=timezone.now() - timedelta(minutes=61))
     Article.objects.create(author=article.author, title="Newest", body="")
     assert run() == "2 items published.\n"
-    assert [(call.data["title"], call.data["by"]) for call in pushed] == [("Title", "ann"), ("Newest", "ann")]
-    assert pushed[0].data["url"] == article.get_absolute_url()
+    assert [(call.data["title"], call.data["by"]) for call in notified] == [("Title", "ann"), ("Newest", "ann")]
+    assert notified[0].data["url"] == article.get_absolute_url()
 
 
 @pytest.mark.django_db
-def test_nothing_new(pushed: list[Pushed]) -> None:
+def test_nothing_new(notified: list[Notified]) -> None:
     assert run() == "0 items published.\n"
-    assert pushed == []
+    assert notified == []
