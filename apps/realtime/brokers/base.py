@@ -10,7 +10,7 @@ from ..core.names import Stream
 OnEvent = Callable[[Event], None]
 # Called in the same loop when a stream flows again after it may not have: what was published meanwhile may be lost.
 OnReopened = Callable[[Stream], None]
-# Called once for a durable event, from any thread: whether the broker has it.
+# Called once for an event, from any thread: whether the broker has it, as far as is known.
 Settled = Callable[[Event, bool], None]
 
 
@@ -31,7 +31,7 @@ class Publisher(Protocol):
     def publish(self, event: Event, settled: Settled | None = None) -> None:
         """Hand over an event. Where it is dropped, it is counted and logged.
 
-        A durable event, which comes with `settled`, is sent again after a broken connection until it is confirmed.
+        A durable event is sent again after a broken connection until it is confirmed. `settled` is told the outcome.
         """
 
     def flush(self, timeout_secs: float) -> bool:

@@ -75,7 +75,7 @@ class MemoryPublisher:
         self._problem = None if self._exchange.route(event) else self._send(event)
         if self._problem is None:
             metrics.PUBLISHED.labels("confirmed").inc()
-        elif settled is None:
+        elif not event.seq:
             metrics.PUBLISH_DROPPED.labels("no_server").inc()
             self._log.warning("An event reached nobody: %s", self._problem)
         if settled is not None:

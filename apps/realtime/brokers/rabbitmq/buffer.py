@@ -17,10 +17,15 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 class Outgoing(NamedTuple):
-    """An event on its way; a durable one has somebody who is told the outcome."""
+    """An event on its way, with whoever is told the outcome."""
 
     event: Event
     settled: Settled | None
+
+    @property
+    def durable(self) -> bool:
+        """Whether a second copy does no harm and the database knows of it."""
+        return self.event.seq > 0
 
     def settle(self, confirmed: bool) -> None:
         """Tell the outcome. To be called without a lock: it is somebody else's code."""
@@ -92,16 +97,15 @@ class EventBuffer:
             return self._condition.wait_for(lambda: not self._events and not self._on_the_wire, timeout_secs)
 
     def abandon(self) -> int:
-        """Take nothing more and give up what waits; returns how many events are lost, with those on the wire."""
+        """Take nothing more and give up what waits; returns how many ephemeral events are lost with that."""
         with self._condition:
             self._closed = True
             left = list(self._events)
             self._events.clear()
             self._bytes = 0
-            on_the_wire = self._on_the_wire
         for outgoing in left:
             outgoing.settle(False)
-        return sum(outgoing.settled is None for outgoing in left) + on_the_wire
+        return sum(not outgoing.durable for outgoing in left)
 
     def log_drops(self, log: ThrottledLog) -> None:
         """Say how many events had to make place since the last call."""
@@ -123,7 +127,7 @@ class EventBuffer:
     def _tell(self, dropped: list[Outgoing]) -> None:
         # Nothing is taken while the broker is away, and that is when somebody looks.
         metrics.PUBLISH_WAITING.set(len(self._events))
-        lost = sum(outgoing.settled is None for outgoing in dropped)
+        lost = sum(not outgoing.durable for outgoing in dropped)
         if lost:
             metrics.PUBLISH_DROPPED.labels("buffer_full").inc(lost)
             with self._condition:

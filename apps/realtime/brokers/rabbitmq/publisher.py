@@ -349,12 +349,15 @@ class _Worker(threading.Thread):
         a durable one has a number, so a second copy does no harm and it is sent until it is confirmed."""
         unconfirmed = [outgoing for _, _, outgoing in self._unconfirmed]
         self._unconfirmed.clear()
-        self._buffer.put_back(outgoing for outgoing in unconfirmed if outgoing.settled is not None)
-        lost = sum(outgoing.settled is None for outgoing in unconfirmed)
-        if lost:
-            self._buffer.done(lost)
-            metrics.PUBLISHED.labels("unknown").inc(lost)
-            logger.warning("%d ephemeral events were on the wire unconfirmed and are not sent again", lost)
+        self._buffer.put_back(outgoing for outgoing in unconfirmed if outgoing.durable)
+        lost = [outgoing for outgoing in unconfirmed if not outgoing.durable]
+        if not lost:
+            return
+        for outgoing in lost:
+            outgoing.settle(False)
+        self._buffer.done(len(lost))
+        metrics.PUBLISHED.labels("unknown").inc(len(lost))
+        logger.warning("%d ephemeral events were on the wire unconfirmed and are not sent again", len(lost))
 
     def _shut_down(self) -> None:
         self._lose_unconfirmed()

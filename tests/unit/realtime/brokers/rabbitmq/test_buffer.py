@@ -17,6 +17,19 @@ def event(number: int, size: int = 10) -> Outgoing:
     return Outgoing(Event(Stream("all"), "x", "frame", size, str(number)), None)
 
 
+class Outcomes:
+    """What became of the durable events that this makes."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, bool]] = []
+
+    def event(self, number: int, size: int = 10) -> Outgoing:
+        return Outgoing(Event(Stream("all"), "x", "frame", size, str(number), "epoch", number + 1), self._settled)
+
+    def _settled(self, event: Event, confirmed: bool) -> None:
+        self.told.append((int(event.mid), confirmed))
+
+
 def numbers(taken: list[Outgoing]) -> list[int]:
     return [int(one.event.mid) for one in taken]
 
@@ -104,7 +117,7 @@ def test_what_is_abandoned_is_counted_and_nothing_more_is_taken() -> None:
     for number in range(5):
         buffer.append(event(number))
     buffer.take(2)
-    assert buffer.abandon() == 5
+    assert buffer.abandon() == 3  # the publisher counts what is on the wire
     assert not buffer.append(event(6))
     assert buffer.take(10) == []
 
@@ -133,3 +146,67 @@ def test_threads_that_append_and_take_lose_nothing() -> None:
     for writer in writers:
         writer.join()
     assert taken == 2_000
+
+
+def test_what_is_put_back_leaves_first_and_in_its_order() -> None:
+    buffer = EventBuffer()
+    for number in range(6):
+        buffer.append(event(number))
+    taken = buffer.take(4)
+    buffer.put_back(one for one in taken if one.event.mid != "1")
+    buffer.done(1)
+    assert numbers(buffer.take(10)) == [0, 2, 3, 4, 5]
+    assert not buffer.wait_empty(0)
+    buffer.done(5)
+    assert buffer.wait_empty(0)
+
+
+def test_a_durable_event_that_has_to_make_place_is_no_loss_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_EVENTS", 2)
+    before = sample("realtime_events_publish_dropped_total", reason="buffer_full")
+    outcomes = Outcomes()
+    buffer = EventBuffer()
+    for number in range(4):
+        buffer.append(outcomes.event(number))
+    assert outcomes.told == [(0, False), (1, False)]
+    buffer.put_back([])
+    taken = buffer.take(2)
+    buffer.append(outcomes.event(4))
+    buffer.put_back(taken)  # three are one too many
+    assert outcomes.told == [(0, False), (1, False), (2, False)]
+    assert numbers(buffer.take(9)) == [3, 4]
+    assert sample("realtime_events_publish_dropped_total", reason="buffer_full") == before
+
+
+def test_at_the_exit_each_durable_event_is_told_that_it_stays() -> None:
+    outcomes = Outcomes()
+    buffer = EventBuffer()
+    buffer.append(event(0))
+    buffer.append(outcomes.event(1))
+    buffer.append(outcomes.event(2))
+    buffer.append(event(3))
+    taken = buffer.take(2)
+    assert buffer.abandon() == 1  # the durable ones are not lost
+    assert outcomes.told == [(2, False)]
+    assert not buffer.append(outcomes.event(4))
+    assert outcomes.told == [(2, False), (4, False)]
+    # The connection breaks now: nothing can be put back any more.
+    buffer.put_back(taken[1:])
+    buffer.done(1)
+    assert outcomes.told == [(2, False), (4, False), (1, False)]
+    assert buffer.wait_empty(0)
+
+
+def test_who_is_told_may_use_the_buffer() -> None:
+    """The outcome is told without a lock: it is somebody else's code."""
+    buffer = EventBuffer()
+
+    def append_another(_: Event, confirmed: bool) -> None:
+        free = threading.Thread(target=buffer.append, args=(event(9),))
+        free.start()
+        free.join(10)
+        assert not free.is_alive()
+
+    buffer.append(Outgoing(Event(Stream("all"), "x", "frame", MAX_BYTES, "0", "epoch", 1), append_another))
+    buffer.append(event(1))
+    assert sorted(numbers(buffer.take(9))) == [1, 9]
