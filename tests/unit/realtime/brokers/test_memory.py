@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from apps.realtime.brokers.memory import Exchange, MemoryListener, MemoryPublisher
-from apps.realtime.core.events import FRAME_MAX_BYTES, Event
+from apps.realtime.core.events import FRAME_MAX_BYTES, SEQ_MAX_BYTES, Event, numbered
 from apps.realtime.core.names import ALL, topic_stream, user_stream
 from tests.signing import SIGNER
 from tests.unit.realtime.core.driver import event
@@ -144,6 +145,42 @@ def test_with_no_node_the_loss_is_counted_logged_and_told(caplog: pytest.LogCapt
     publisher.close(0)
 
 
+def durable(seq: int, data: object = None) -> Event:
+    one = event(MINE, data)
+    return numbered(MINE, one.id, one.frame, one.mid, "epoch", seq)
+
+
+class Outcomes:
+    """What became of durable events."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, bool]] = []
+
+    def settled(self, one: Event, confirmed: bool) -> None:
+        self.told.append((one.seq, confirmed))
+
+
+async def test_a_durable_event_is_confirmed_when_it_was_handed_over(node: Node) -> None:
+    publisher, outcomes = MemoryPublisher(exchange_of(node), None, SIGNER), Outcomes()
+    await node.listener.open(MINE)
+    publisher.publish(durable(1), outcomes.settled)
+    publisher.publish(event(MINE), outcomes.settled)
+    await turn()
+    assert [one.seq for one in node.heard] == [1, 0]
+    assert outcomes.told == [(1, True), (0, True)]
+
+
+def test_a_durable_event_that_reaches_nobody_stays_and_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
+    name, labels = "realtime_events_publish_dropped_total", {"reason": "no_server"}
+    before = REGISTRY.get_sample_value(name, labels) or 0
+    publisher, outcomes = MemoryPublisher(Exchange(), None, SIGNER), Outcomes()
+    publisher.publish(durable(1), outcomes.settled)
+    assert outcomes.told == [(1, False)]
+    assert publisher.problem is not None
+    assert (REGISTRY.get_sample_value(name, labels) or 0) == before
+    assert caplog.text == ""
+
+
 # The local socket --------------------------------------------------------------------------------
 
 
@@ -188,6 +225,19 @@ async def test_another_exchange_reaches_the_server_with_frames_of_any_size(serve
     assert publisher.problem is None
 
 
+async def test_a_durable_event_comes_by_the_socket_as_it_left(server: Node, path: str) -> None:
+    await server.listener.open(MINE)
+    publisher, outcomes = MemoryPublisher(Exchange(), path, SIGNER), Outcomes()
+    room = FRAME_MAX_BYTES - SEQ_MAX_BYTES - event(MINE, "").size
+    sent = [durable(1), durable(2**63 - 1, "x" * room)]
+    for one in sent:
+        publisher.publish(one, outcomes.settled)
+    await server.until(lambda heard: len(heard) == 2)
+    # `mid` travels in the frame alone.
+    assert [replace(one, mid="") for one in sent] == server.heard
+    assert outcomes.told == [(1, True), (2**63 - 1, True)]
+
+
 async def test_a_second_process_reaches_the_server(server: Node, path: str) -> None:
     """`manage.py realtime publish` beside `runserver`: a Python of its own, with settings of its own."""
     environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "tests.settings"}
@@ -221,6 +271,12 @@ async def test_a_second_process_reaches_the_server(server: Node, path: str) -> N
         (b"\xff.7\0{}", "bad_routing_key"),
         (b"all\0nonsense", "not_json"),
         (b'all\0{"id": "AUTH OK"}', "bad_id"),
+        (b'all epoch 1 0123\0{"id": "x", "stream": "all", "seq": 1}', "forged_seq"),
+        (b'all epoch 1\0{"id": "x", "stream": "all", "seq": 1}', "forged_seq"),
+        (b'all epoch -1 0123\0{"id": "x"}', "forged_seq"),
+        (b"all epoch " + b"9" * 9_999 + b' 0123\0{"id": "x"}', "forged_seq"),
+        (b'all epoch 1 0123 more\0{"id": "x"}', "forged_seq"),
+        (b'all \0{"id": "x"}', "forged_seq"),
         (b'all\0{"id": "x", "seq": 1}', "forged_seq"),
         (b'all\0{"id": "x", "stream": "user.7"}', "forged_stream"),
         (b'all\0{"id": "x", "data": "' + b"x" * FRAME_MAX_BYTES + b'"}', "too_large"),
