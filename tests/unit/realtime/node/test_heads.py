@@ -185,7 +185,7 @@ async def test_a_mistake_with_one_stream_is_told_and_hurts_no_other(rig: Rig, ca
 
     rig.observe = observe
     rig.start().reopened(None)
-    await until(lambda: [stream for stream, _, _ in rig.observed] == [BOB, ALL])
+    await until(lambda: {stream for stream, _, _ in rig.observed} == {BOB, ALL})
     assert [record.getMessage() for record in caplog.records] == [f"The head of {ALICE} is not compared"]
 
 
