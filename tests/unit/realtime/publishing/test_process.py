@@ -37,3 +37,11 @@ def test_many_threads_get_one_publisher(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_it_lives_in_the_app_s_config() -> None:
     assert publishing_process() is apps.get_app_config("message_flow").publishing  # type: ignore[attr-defined]
+
+
+def test_many_threads_get_one_outbox_and_it_has_the_publisher() -> None:
+    process = PublishingProcess()
+    with ThreadPoolExecutor(16) as pool:
+        outboxes = set(pool.map(lambda _: process.outbox, range(200)))
+    assert outboxes == {process.outbox}
+    assert process.outbox._publisher is process.publisher

@@ -6,10 +6,13 @@ from uuid import UUID
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
 from apps.realtime import EVERYONE, BadRecipient, Topic, UnknownTopic
-from apps.realtime.publishing.targets import streams_of
+from apps.realtime.publishing import targets as module
+from apps.realtime.publishing.targets import existing_streams_of, streams_of
 from apps.realtime.topics import TopicRegistry
 
 User = get_user_model()
@@ -97,3 +100,56 @@ def test_an_undeclared_topic_is_refused(topics: TopicRegistry) -> None:
     for name in ("nope", "", "#", "order-", "x" * 300):
         with pytest.raises(UnknownTopic):
             streams_of([7, Topic(name)], topics)
+
+
+# Users who have to exist -------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_keys_are_looked_up_together_and_named_as_the_database_has_them(topics: TopicRegistry, make_user: Any) -> None:
+    alice, bob = make_user("alice"), make_user("bob")
+    to = [alice.pk, f"0{alice.pk}", User(pk=bob.pk), str(bob.pk), EVERYONE, Topic("news")]
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert existing_streams_of(to, topics) == [f"user.{alice.pk}", f"user.{bob.pk}", "all", "topic.news"]
+    assert len(queries) == 1
+
+
+@pytest.mark.django_db
+def test_users_from_the_database_are_believed(topics: TopicRegistry, make_user: Any) -> None:
+    alice, bob = make_user("alice"), make_user("bob")
+    people = list(User.objects.order_by("pk"))
+    with CaptureQueriesContext(connection) as queries:
+        assert existing_streams_of(people, topics) == [f"user.{alice.pk}", f"user.{bob.pk}"]
+        assert existing_streams_of(SimpleLazyObject(lambda: alice), topics) == [f"user.{alice.pk}"]
+        assert existing_streams_of([Shop("x y"), EVERYONE], topics) == ["user.x%20y", "all"]
+    assert len(queries) == 0
+
+
+@pytest.mark.django_db
+def test_many_keys_are_looked_up_in_parts(
+    topics: TopicRegistry, make_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_KEYS_PER_QUERY", 2)
+    keys = [make_user(f"user{number}").pk for number in range(5)]
+    with CaptureQueriesContext(connection) as queries:
+        assert existing_streams_of(keys, topics) == [f"user.{key}" for key in keys]
+    assert len(queries) == 3
+    with pytest.raises(BadRecipient, match="987654321"):
+        existing_streams_of([*keys, 987654321], topics)
+
+
+@pytest.mark.parametrize(
+    "to", [987654321, -1, "nobody", "1.5", "7\x00", 2**70, KEY, User(pk=987654321), [EVERYONE, 987654321], User(), None]
+)
+@pytest.mark.django_db
+def test_who_does_not_exist_is_refused(topics: TopicRegistry, to: Any) -> None:
+    with pytest.raises(BadRecipient):
+        existing_streams_of(to, topics)
+
+
+@pytest.mark.django_db
+def test_an_undeclared_topic_is_refused_there_too(topics: TopicRegistry) -> None:
+    with pytest.raises(UnknownTopic):
+        existing_streams_of([EVERYONE, Topic("nope")], topics)
