@@ -72,6 +72,7 @@ class Outbox:
             self._publisher.close(0)
             worker.let_go()
             worker.wait_done(_EXIT_RELEASE_SECS)
+        self._worker = None
         worker.stop()
 
     def _reset(self) -> None:

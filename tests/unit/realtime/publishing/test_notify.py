@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,14 +177,6 @@ def test_another_database_is_refused_with_the_reason(woken: Woken) -> None:
         notify(EVERYONE, "x", using="other")
     notify(EVERYONE, "x", using="default")
     assert stored() == [("all", "x")]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_database_of_the_settings_is_the_one(woken: Woken, monkeypatch: pytest.MonkeyPatch) -> None:
-    conf = replace(module.realtime_settings(), database="other")
-    monkeypatch.setattr(module, "realtime_settings", lambda: conf)
-    with pytest.raises(ValueError, match="REALTIME_DATABASE = 'other'"):
-        notify(EVERYONE, "x", using="default")
 
 
 @pytest.mark.django_db(transaction=True)
