@@ -98,8 +98,8 @@ class Committal:
         return epochs.index(epoch) if epoch in epochs else len(epochs)
 
     def since(self, stream: str, place: Cursor) -> list[Committed]:
-        """All events that follow the place, of later epochs too."""
-        start = self.order(stream, place.epoch)
+        """All events that follow the place, of later epochs too; a place without an epoch is before them all."""
+        start = self.order(stream, place.epoch) if place.epoch else -1
         later = [event for numbered in list(self._streams[stream].values())[start + 1 :] for event in numbered]
         return self.after(stream, place) + later
 

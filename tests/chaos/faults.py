@@ -1,0 +1,359 @@
+"""What is broken, one function a line of the card (docs/chaos.md)."""
+
+import asyncio
+import random
+import signal
+import time
+from pathlib import Path
+
+from tests.chaos.plant import DATABASE, GROUPS, NODES
+from tests.chaos.sizes import Size
+from tests.chaos.stage import Line, Stage
+from tests.chaos.traps import STAGES
+
+# Between two faults of one kind: long enough that the first one's limit has passed.
+_PAUSE_SECS = 5.5
+_BURST_EVENTS = 40
+_READY_SECS = 60
+# RabbitMQ's own default.
+_WATERMARK = "0.4"
+_EXCHANGE = "realtime.events"
+_NETWORK_CUT_SECS = 2.0
+# Who could not be let in was told to wait, up to 10 s, so that a database that comes back is not overrun.
+_SENT_AWAY_SECS = 12.0
+
+
+async def _pause(stage: Stage) -> None:
+    await asyncio.sleep(stage.choose(1, 0) * _PAUSE_SECS)
+
+
+async def nothing(stage: Stage) -> None:
+    """No fault: what the figures of the others are to be compared with."""
+    await asyncio.sleep(stage.choose(50, 10))
+
+
+async def broker_killed(stage: Stage) -> None:
+    """kill -9, and started again at once."""
+    broker = stage.plant.rabbitmq
+    for _ in range(stage.choose(5, 1)):
+        async with stage.fault():
+            await asyncio.to_thread(broker.kill9)
+            broker.start()
+            await asyncio.to_thread(broker.wait_ready)
+        await _pause(stage)
+
+
+async def node_killed(stage: Stage) -> None:
+    """Each node in turn."""
+    for number in range(NODES):
+        for _ in range(stage.choose(5, 1)):
+            await asyncio.to_thread(stage.plant.meters.read)
+            async with stage.fault():
+                stage.plant.nodes[number].kill9()
+                await _start_node(stage, number)
+            await _pause(stage)
+
+
+async def node_restarted(stage: Stage) -> None:
+    """Each node in turn, as a deployment does."""
+    for number in range(NODES):
+        for _ in range(stage.choose(5, 1)):
+            await asyncio.to_thread(stage.plant.meters.read)
+            async with stage.fault():
+                await asyncio.to_thread(stage.plant.nodes[number].stop)
+                await _start_node(stage, number)
+            await _pause(stage)
+
+
+async def web_killed(stage: Stage) -> None:
+    """A web process dies right after each step of an event's way out; a line for each."""
+    names = {step: f"web process killed after: {step}" for step in STAGES}
+    doomed = {step: stage.plant.web(f"web-{step}", {"CHAOS_DIE_AT": step}) for step in STAGES}
+    await asyncio.gather(*(web.wait_ready() for web in doomed.values()))
+    for step, web in doomed.items():
+        line = names[step]
+        stage.open(line, 5.0)
+        async with stage.fault(line=line):
+            web.say(row=line, burst=_BURST_EVENTS)
+            if await web.wait_dead() != -signal.SIGKILL:
+                stage.wrong[line].append("the process did not come to this step")
+        web.close()
+
+
+async def relay_killed(stage: Stage) -> None:
+    """While it is away a web process leaves work for it."""
+    plant = stage.plant
+    for number in range(stage.choose(3, 1)):
+        web = plant.web(f"web-left{number}", {"CHAOS_DIE_AT": "commit-number"})
+        await web.wait_ready()
+        async with stage.fault():
+            plant.relay.kill9()
+            web.say(row=stage.line, burst=_BURST_EVENTS)
+            await web.wait_dead()
+            plant.start_relay()
+        web.close()
+        await _pause(stage)
+
+
+async def database_restarted(stage: Stage) -> None:
+    """kill -9: requests fail, and what they were told is what counts."""
+    postgres = stage.plant.postgres
+    async with stage.fault():
+        await asyncio.to_thread(postgres.kill9)
+        postgres.start()
+        await asyncio.to_thread(postgres.wait_ready)
+
+
+async def node_half_open(stage: Stage) -> None:
+    """Every AMQP connection of one node goes dead without a word, both ways, for ever. The fault is over at once."""
+    for number in range(stage.choose(2, 1)):
+        async with stage.fault():
+            await asyncio.to_thread(stage.plant.node_amqp[number].half_open)
+        await asyncio.sleep(_found_secs(stage.plant.size))
+
+
+async def publisher_half_open(stage: Stage) -> None:
+    """The same for the connections of the web processes and the relay."""
+    for _ in range(stage.choose(2, 1)):
+        async with stage.fault():
+            await asyncio.to_thread(stage.plant.web_amqp.half_open)
+        await asyncio.sleep(_found_secs(stage.plant.size))
+
+
+async def queues_deleted(stage: Stage) -> None:
+    """Every queue of the nodes: the broker cancels their consumers and nothing else happens."""
+    code = (
+        '[rabbit_amqqueue:delete(Q, false, false, <<"chaos">>) || Q <- rabbit_amqqueue:list(<<"/">>), '
+        '{resource, _, queue, <<"realtime.", _/binary>>} <- [amqqueue:get_name(Q)]].'
+    )
+    for _ in range(stage.choose(2, 1)):
+        async with stage.fault():
+            await asyncio.to_thread(stage.plant.rabbitmq.ctl, "eval", code)
+        await _pause(stage)
+
+
+async def exchange_deleted(stage: Stage) -> None:
+    """And with it every binding: nothing tells the nodes."""
+    code = f'rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{_EXCHANGE}">>), false, <<"chaos">>).'
+    async with stage.fault():
+        await asyncio.to_thread(stage.plant.rabbitmq.ctl, "eval", code)
+
+
+async def node_frozen(stage: Stage) -> None:
+    """SIGSTOP: its sockets and its queues stay, and fill."""
+    process = stage.plant.nodes[0].process
+    async with stage.fault():
+        process.send(signal.SIGSTOP)
+        await asyncio.sleep(stage.choose(20, 4))
+        process.send(signal.SIGCONT)
+
+
+async def broker_frozen(stage: Stage) -> None:
+    """SIGSTOP: connections stay open and nobody answers."""
+    async with stage.fault():
+        stage.plant.rabbitmq.freeze()
+        await asyncio.sleep(stage.choose(20, 6))
+        stage.plant.rabbitmq.thaw()
+
+
+async def broker_gone(stage: Stage) -> None:
+    """Durable events go on arriving, only slower."""
+    broker = stage.plant.rabbitmq
+    async with stage.fault():
+        await asyncio.to_thread(broker.stop)
+        await asyncio.sleep(stage.choose(60, 12))
+        broker.start()
+        await asyncio.to_thread(broker.wait_ready)
+
+
+async def memory_alarm(stage: Stage) -> None:
+    """The broker stops reading from whoever publishes."""
+    async with stage.fault():
+        await asyncio.to_thread(stage.plant.rabbitmq.ctl, "set_vm_memory_high_watermark", "0.00001")
+        await asyncio.sleep(stage.choose(15, 4))
+        await asyncio.to_thread(stage.plant.rabbitmq.ctl, "set_vm_memory_high_watermark", _WATERMARK)
+
+
+async def connections_closed(stage: Stage) -> None:
+    """By the operator, again and again."""
+    for _ in range(stage.choose(20, 3)):
+        async with stage.fault():
+            await asyncio.to_thread(stage.plant.rabbitmq.ctl, "close_all_connections", "chaos")
+        await asyncio.sleep(1)
+
+
+async def database_stalled(stage: Stage) -> None:
+    """Connections to it stay open and nothing passes, under a load of bulk notifications."""
+    plant = stage.plant
+    bulk = len(plant.users) // 4
+    await stage.load(rate=stage.choose(1000, 300) / bulk, bulk=bulk)
+    await asyncio.sleep(3)
+    async with stage.fault():
+        await asyncio.to_thread(plant.node_database.black_hole)
+        await asyncio.to_thread(plant.web_database.black_hole)
+        await asyncio.sleep(stage.choose(20, 6))
+        await asyncio.to_thread(plant.node_database.restore)
+        await asyncio.to_thread(plant.web_database.restore)
+    await asyncio.sleep(2)
+
+
+async def database_gone_for_nodes(stage: Stage) -> None:
+    """Nobody new is let in, nobody is told a wrong word, and who is in goes on."""
+    plant = stage.plant
+    async with stage.fault():
+        await asyncio.to_thread(plant.node_database.refuse)
+        for front in plant.fronts[0]:
+            await asyncio.to_thread(front.cut)
+        await asyncio.sleep(stage.choose(15, 4))
+        await asyncio.to_thread(plant.node_database.restore)
+
+
+async def networks_cut(stage: Stage) -> None:
+    """Each group of clients loses its network for 2 s, again and again."""
+    end = time.monotonic() + stage.choose(120, 12)
+
+    async def cut(group: int) -> None:
+        while True:
+            await asyncio.sleep(random.uniform(1, stage.choose(8, 3)))
+            if time.monotonic() > end:
+                return
+            async with stage.fault(group):
+                for front in stage.plant.fronts[group]:
+                    await asyncio.to_thread(front.refuse)
+                await asyncio.sleep(_NETWORK_CUT_SECS)
+                for front in stage.plant.fronts[group]:
+                    await asyncio.to_thread(front.restore)
+
+    await asyncio.gather(*(cut(group) for group in range(GROUPS)))
+
+
+async def everybody_reconnects(stage: Stage) -> None:
+    """All sockets at once."""
+    for _ in range(stage.choose(5, 1)):
+        async with stage.fault():
+            for fronts in stage.plant.fronts:
+                for front in fronts:
+                    await asyncio.to_thread(front.cut)
+        await _pause(stage)
+
+
+async def history_trimmed(stage: Stage) -> None:
+    """A lid is closed for longer than history is kept: told, never silent; nobody else notices."""
+    plant = stage.plant
+    away = plant.tabs[:10:2]
+    kept = 5
+    streams = [tab.diary.streams[0] for tab in away]
+    for tab in away:
+        tab.leave()
+    before = {stream: cursor.seq for tab in away for stream, cursor in tab.cursors.items() if stream in streams}
+
+    def enough() -> bool:
+        heads = plant.ledger.heads()
+        return all(heads[stream].seq > seq + 2 * kept for stream, seq in before.items())
+
+    if not await plant.until(enough, 60):
+        stage.wrong[stage.line].append("too few events for trimming")
+    await stage.rest()
+    await plant.settled(10)
+    # What is about to be trimmed.
+    await asyncio.to_thread(plant.ledger.collect)
+    await asyncio.to_thread(plant.relay.stop)
+    plant.start_relay({"REALTIME_HISTORY_MAX_EVENTS": str(kept)})
+
+    def trimmed() -> bool:
+        floors = dict(plant.ledger.query("SELECT name, floor FROM message_flow_stream"))
+        return all(floors[stream] > seq for stream, seq in before.items())
+
+    if not await plant.until(trimmed, 60):
+        stage.wrong[stage.line].append("nothing was trimmed")
+    await asyncio.to_thread(plant.relay.stop)
+    plant.start_relay()
+    marks = [len(tab.diary.entries) for tab in away]
+    for tab in away:
+        tab.come_back()
+    await plant.until(lambda: all(tab.online for tab in away), 20)
+    for tab, mark, stream in zip(away, marks, streams, strict=True):
+        told = [entry for entry in tab.diary.entries[mark:] if getattr(entry, "state", "") == "gap"]
+        if not any(entry.stream == stream and getattr(entry, "reason", "") == "trimmed" for entry in told):
+            stage.wrong[stage.line].append(f"{tab.diary.name} was not told that {stream} is trimmed")
+    others = [tab for tab in plant.tabs if tab not in away]
+    for tab in others:
+        if any(
+            getattr(entry, "state", "") == "gap" and entry.at > stage.began[stage.line] for entry in tab.diary.entries
+        ):
+            stage.wrong[stage.line].append(f"{tab.diary.name} was told of a gap though it was never away")
+    await stage.load()
+
+
+async def backup_restored(stage: Stage) -> None:
+    """The database forgets what everybody has seen; the operator rotates the epoch, and everybody is told."""
+    plant = stage.plant
+    dump = Path(plant.folder / "backup.sql")
+    await stage.rest()
+    await plant.settled(10)
+    await asyncio.to_thread(plant.pg, "pg_dump", "--format=custom", f"--file={dump}", DATABASE)
+    await stage.load()
+    await asyncio.sleep(2)
+    await stage.rest()
+    await plant.settled(10)
+    await asyncio.to_thread(plant.ledger.collect)
+    away = plant.tabs[:10]
+    for tab in away:
+        tab.leave()
+    async with stage.fault():
+        await asyncio.to_thread(plant.postgres.dropdb, DATABASE)
+        await asyncio.to_thread(plant.postgres.createdb, DATABASE)
+        await asyncio.to_thread(plant.pg, "pg_restore", f"--dbname={DATABASE}", str(dump))
+        await asyncio.to_thread(plant.site.manage, "realtime", "rotate-epoch", "--yes")
+    plant.ledger.begin_anew()
+    for tab in away:
+        tab.come_back()
+    await stage.load()
+    await asyncio.sleep(4)
+    for tab in plant.tabs:
+        told = {
+            entry.stream
+            for entry in tab.diary.entries
+            if getattr(entry, "state", "") == "gap" and entry.at > stage.began[stage.line]
+        }
+        if missing := set(tab.diary.streams) - told:
+            stage.wrong[stage.line].append(f"{tab.diary.name} was not told of the new epoch of {sorted(missing)}")
+
+
+async def _start_node(stage: Stage, number: int) -> None:
+    stage.plant.start_node(number)
+    await asyncio.to_thread(stage.plant.nodes[number].wait_ready, _READY_SECS)
+
+
+def _found_secs(size: Size) -> float:
+    """What is allowed for finding a silent loss, of a connection or a binding: 33 s with the usual heartbeat."""
+    return 3 * (float(size.settings["REALTIME_AMQP_HEARTBEAT_SECS"]) + 1)
+
+
+def lines(size: Size) -> list[Line]:
+    """All of the card in the order in which it is played."""
+    found = _found_secs(size)
+    return [
+        Line("no fault", nothing, calm=True),
+        Line("RabbitMQ kill -9", broker_killed),
+        Line("Daphne kill -9", node_killed),
+        Line("Daphne SIGTERM", node_restarted),
+        Line("web processes killed", web_killed),
+        Line("relay kill -9", relay_killed),
+        Line("PostgreSQL kill -9", database_restarted),
+        Line("TCP half-open, node", node_half_open, limit_secs=found),
+        Line("TCP half-open, publishers", publisher_half_open, limit_secs=found),
+        Line("queues deleted, consumers cancelled", queues_deleted),
+        Line("exchange deleted", exchange_deleted, limit_secs=found),
+        Line("Daphne SIGSTOP", node_frozen),
+        Line("RabbitMQ SIGSTOP", broker_frozen),
+        Line("RabbitMQ gone", broker_gone, median_secs=3.0),
+        Line("memory alarm", memory_alarm),
+        Line("all AMQP connections closed", connections_closed),
+        Line("database stalled under load", database_stalled),
+        Line("database gone for the nodes", database_gone_for_nodes, limit_secs=_SENT_AWAY_SECS),
+        Line("client networks cut for 2 s", networks_cut),
+        Line("every client reconnects", everybody_reconnects),
+        Line("history trimmed", history_trimmed, gaps=True),
+        Line("backup restored, epoch rotated", backup_restored, gaps=True),
+    ]
