@@ -7,8 +7,10 @@ tools=run/tools
 
 resolve() {
     "$tools/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-        --no-header --no-annotate --output-file "$@" pyproject.toml
+        --no-header --no-annotate --output-file "$@"
 }
-resolve requirements/site.lock --extra site
+resolve requirements/site.lock pyproject.toml --extra site
 # The site's pins are a constraint: what is tested is what runs.
-resolve requirements/dev.lock --extra site --extra dev --constraint requirements/site.lock
+resolve requirements/dev.lock pyproject.toml --extra site --extra dev --constraint requirements/site.lock
+# Peers that we are measured beside.
+resolve requirements/bench.lock bench/requirements.in
