@@ -1,13 +1,15 @@
 """Drives a session machine by hand, with clocks that only tests move (docs/node.md)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from apps.realtime.core.events import Event, EventTemplate
-from apps.realtime.core.names import Stream, topic_stream, user_stream
+from apps.realtime.core.codes import GapReason, StreamState
+from apps.realtime.core.events import Event, EventTemplate, numbered
+from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
+from apps.realtime.core.resume import Cursor, Verdict
 from apps.realtime.core.seed import SeedSession
 from apps.realtime.core.session import Action, Close, Identity, Instant, Open, Send, Session, SessionConfig, Verify
 from apps.realtime.core.v1 import V1Session
@@ -17,6 +19,7 @@ AUTH_TIMEOUT_SECS = 10.0
 HEARTBEAT_SECS = 45.0
 MAX_TOPICS = 3
 ALICE, BOB = "7", "8"
+EPOCH = "e1"
 
 _mids = count(1)
 
@@ -41,6 +44,27 @@ class Clock:
 def event(stream: Stream, data: object = None, event_id: str = "app/EVENT") -> Event:
     """An event with a frame that no other event has."""
     return EventTemplate(event_id, data, json.JSONEncoder).for_stream(stream, mid=f"m{next(_mids)}", ts=0.0)
+
+
+def durable(stream: Stream, seq: int, epoch: str = EPOCH, data: object = None) -> Event:
+    """A durable event with a frame that no other event has."""
+    one = event(stream, data)
+    return numbered(stream, one.id, one.frame, one.mid, epoch, seq)
+
+
+def new(head: int = 0, epoch: str = EPOCH) -> Verdict:
+    """Live from the head on."""
+    return Verdict(StreamState.NEW, Cursor(epoch, head), head)
+
+
+def recovered(since: int, head: int, epoch: str = EPOCH) -> Verdict:
+    """What is behind `since` follows."""
+    return Verdict(StreamState.RECOVERED, Cursor(epoch, since), head)
+
+
+def gap(head: int, reason: GapReason, epoch: str = EPOCH) -> Verdict:
+    """Live from the head on, and something was missed."""
+    return Verdict(StreamState.GAP, Cursor(epoch, head), head, reason)
 
 
 class Driven:
@@ -78,7 +102,23 @@ class Driven:
         assert self.say("raw.token") == [Verify("raw.token")]
         return self.accept(user_id, life_secs) if accept else self.refuse()
 
-    def sign_in(self, *, life_secs: float = 900.0, topics: Sequence[str] = ()) -> list[Action]:
+    def open(
+        self, topics: Mapping[str, Stream | None] | None = None, verdicts: Mapping[Stream, Verdict] | None = None
+    ) -> list[Action]:
+        """Answer the pending Open; a stream is `new` where no verdict is given."""
+        topics = topics or {}
+        identity = self.session.identity
+        user = [] if identity is None else [user_stream(identity.user_id)]
+        streams = [*user, ALL, *(stream for stream in topics.values() if stream is not None)]
+        return self.session.opened(self.clock.now, topics, {stream: new() for stream in streams} | dict(verdicts or {}))
+
+    def sign_in(
+        self,
+        *,
+        life_secs: float = 900.0,
+        topics: Sequence[str] = (),
+        verdicts: Mapping[Stream, Verdict] | None = None,
+    ) -> list[Action]:
         """From nothing to OPEN as alice; the actions of the last step."""
         self.connect()
         if topics:
@@ -86,8 +126,8 @@ class Driven:
             actions = self.accept(ALICE, life_secs)
         else:
             actions = self.token(accept=True, life_secs=life_secs)
-        assert actions == [Open((user_stream(ALICE), Stream("all")), tuple(topics))]
-        return self.session.opened(self.clock.now, {name: topic_stream(name) for name in topics})
+        assert actions == [Open((user_stream(ALICE), ALL), tuple(topics), {})]
+        return self.open({name: topic_stream(name) for name in topics}, verdicts)
 
     def tick(self, secs: float = 0.0) -> list[Action]:
         return self.session.tick(self.clock.advance(secs))

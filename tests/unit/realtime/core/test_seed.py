@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from apps.realtime.core.codes import HEARTBEAT, CloseCode
+from apps.realtime.core.codes import HEARTBEAT, CloseCode, GapReason
+from apps.realtime.core.names import ALL
+from apps.realtime.core.resume import Head
 from apps.realtime.core.seed import is_json
-from apps.realtime.core.session import Close, Send
+from apps.realtime.core.session import Close, Send, Taken
 
-from .driver import HEARTBEAT_SECS, Driven, close_code, ids, texts
+from .driver import HEARTBEAT_SECS, Driven, close_code, durable, event, ids, texts
 from .machine import SessionMachine
 
 
@@ -23,7 +25,7 @@ def test_control_frames_are_the_article_s_byte_for_byte(driven: Driven) -> None:
     assert texts(driven.connect()) == ['{"id": "AUTH REQUEST"}']
     assert texts(driven.token(accept=False)) == ['{"id": "AUTH FAILED"}', '{"id": "AUTH REQUEST"}']
     driven.token(accept=True)
-    assert texts(driven.session.opened(driven.clock.now, {})) == ['{"id": "AUTH OK"}']
+    assert texts(driven.open()) == ['{"id": "AUTH OK"}']
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,17 @@ def test_a_2016_page_refreshes_as_it_does(driven: Driven) -> None:
     assert asked_after == [840]
     assert ids(driven.token(accept=True, life_secs=60)) == ["AUTH FAILED", "AUTH REQUEST"]
     assert texts(driven.token(accept=True, life_secs=900)) == ['{"id": "AUTH OK"}']
+
+
+def test_it_has_no_window_and_is_told_of_no_gap(driven: Driven) -> None:
+    driven.sign_in()
+    for seq in range(1, 1_001):
+        assert driven.session.take(durable(ALL, seq)) is Taken.SENT
+        assert driven.session.deliver(event(ALL))
+    assert not driven.session.is_overdue(driven.clock.mono + 1_000)
+    assert not driven.session.window_is_full
+    assert driven.session.gap(ALL, Head("e2", 7, 7), GapReason.EPOCH) == []
+    assert driven.session.take(durable(ALL, 8, "e2")) is Taken.SENT
 
 
 class SeedMachine(SessionMachine):

@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from apps.realtime.core.codes import HEARTBEAT, CloseCode
+from apps.realtime.core.codes import HEARTBEAT, CloseCode, GapReason
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
+from apps.realtime.core.resume import Cursor, Head
 from apps.realtime.core.session import (
     CLIENT_FRAME_MAX_BYTES,
     CLIENT_FRAMES_PER_MIN,
@@ -15,10 +18,26 @@ from apps.realtime.core.session import (
     Open,
     Send,
     State,
+    Taken,
     Verify,
 )
 
-from .driver import ALICE, AUTH_TIMEOUT_SECS, BOB, DIALECTS, HEARTBEAT_SECS, Driven, close_code, event, ids, texts
+from .driver import (
+    ALICE,
+    AUTH_TIMEOUT_SECS,
+    BOB,
+    DIALECTS,
+    EPOCH,
+    HEARTBEAT_SECS,
+    Driven,
+    close_code,
+    durable,
+    event,
+    ids,
+    new,
+    recovered,
+    texts,
+)
 
 MINE = user_stream(ALICE)
 
@@ -44,9 +63,9 @@ def test_a_text_that_is_neither_json_nor_a_heartbeat_is_a_raw_token(driven: Driv
 
 def test_a_good_token_opens_the_users_streams_and_then_comes_auth_ok(driven: Driven) -> None:
     driven.connect()
-    assert driven.token(accept=True) == [Open((MINE, ALL), ())]
+    assert driven.token(accept=True) == [Open((MINE, ALL), (), {})]
     assert driven.session.streams == set()
-    assert ids(driven.session.opened(driven.clock.now, {})) == ["AUTH OK"]
+    assert ids(driven.open()) == ["AUTH OK"]
     assert driven.session.state is State.OPEN
     assert driven.session.streams == {MINE, ALL}
 
@@ -96,8 +115,8 @@ def test_no_verdict_on_a_token_is_no_refusal(driven: Driven) -> None:
 def test_no_event_before_auth_ok(driven: Driven) -> None:
     driven.connect()
     assert not driven.session.deliver(event(MINE))
-    assert driven.token(accept=True) == [Open((MINE, ALL), ())]
-    assert ids(driven.session.opened(driven.clock.now, {})) == ["AUTH OK"]
+    assert driven.token(accept=True) == [Open((MINE, ALL), (), {})]
+    assert ids(driven.open()) == ["AUTH OK"]
 
 
 def test_events_between_opening_and_auth_ok_follow_it_in_order(driven: Driven) -> None:
@@ -105,7 +124,7 @@ def test_events_between_opening_and_auth_ok_follow_it_in_order(driven: Driven) -
     driven.token(accept=True)
     mine, everybodys, foreign = event(MINE), event(ALL), event(user_stream(BOB))
     assert not any(driven.session.deliver(one) for one in (mine, everybodys, foreign))
-    assert texts(driven.session.opened(driven.clock.now, {}))[1:] == [mine.frame, everybodys.frame]
+    assert texts(driven.open())[1:] == [mine.frame, everybodys.frame]
 
 
 def test_held_events_are_bounded_and_the_newest_are_dropped(driven: Driven) -> None:
@@ -114,7 +133,7 @@ def test_held_events_are_bounded_and_the_newest_are_dropped(driven: Driven) -> N
     several = [event(MINE) for _ in range(MAX_HELD_EVENTS + 5)]
     assert not any(driven.session.deliver(one) for one in several)
     expected = [one.frame for one in several[:MAX_HELD_EVENTS]]
-    assert texts(driven.session.opened(driven.clock.now, {}))[1:] == expected
+    assert texts(driven.open())[1:] == expected
 
 
 @pytest.mark.parametrize("stream", [user_stream(BOB), topic_stream("news"), Stream("user.77")])
@@ -131,13 +150,15 @@ def test_nothing_happens_after_the_end(driven: Driven) -> None:
     now = driven.clock.advance(1_000)
     assert driven.session.next_deadline is None
     assert not driven.session.deliver(event(MINE))
+    assert driven.session.take(durable(MINE, 1)) is Taken.UNWANTED
+    assert driven.session.gap(MINE, Head(EPOCH, 1, 0), GapReason.EPOCH) == []
     assert driven.say("raw.token") == []
     assert driven.say(HEARTBEAT) == []
     assert driven.session.binary_received() == []
     assert driven.session.tick(now) == []
     assert driven.session.close(CloseCode.DRAIN) == []
     assert driven.session.reconnect(CloseCode.DRAIN, 0, "drain") == []
-    assert driven.session.opened(now, {}) == []
+    assert driven.open() == []
     assert driven.refuse() == []
     assert driven.session.unavailable(0) == []
 
@@ -146,7 +167,70 @@ def test_streams_that_open_after_the_end_bring_no_auth_ok(driven: Driven) -> Non
     driven.connect()
     driven.token(accept=True)
     driven.session.disconnected()
-    assert driven.session.opened(driven.clock.now, {}) == []
+    assert driven.open() == []
+
+
+# Durable events ----------------------------------------------------------------------------------
+
+
+def test_no_durable_event_before_auth_ok_and_none_of_another_stream(driven: Driven) -> None:
+    driven.connect()
+    assert driven.session.take(durable(MINE, 1)) is Taken.UNWANTED
+    driven.token(accept=True)
+    # It is not held: it can be had at any time.
+    assert driven.session.take(durable(MINE, 1)) is Taken.UNWANTED
+    assert driven.session.wants(MINE) is None
+    assert ids(driven.open()) == ["AUTH OK"]
+    assert driven.session.take(durable(MINE, 1)) is Taken.SENT
+    assert driven.session.take(durable(user_stream(BOB), 1)) is Taken.UNWANTED
+
+
+def test_what_is_written_is_always_the_next_one(driven: Driven) -> None:
+    driven.sign_in(verdicts={MINE: recovered(4, 7)})
+    outcomes = [(seq, driven.session.take(durable(MINE, seq))) for seq in (4, 6, 5, 5, 7, 6, 8)]
+    assert outcomes == [
+        (4, Taken.COPY),
+        (6, Taken.BEHIND),
+        (5, Taken.SENT),
+        (5, Taken.COPY),
+        (7, Taken.BEHIND),
+        (6, Taken.SENT),
+        (8, Taken.BEHIND),
+    ]
+    assert driven.session.wants(MINE) == driven.session.position(MINE) == Cursor(EPOCH, 6)
+
+
+def test_each_stream_has_a_position_of_its_own(driven: Driven) -> None:
+    driven.sign_in(verdicts={MINE: new(4), ALL: new(0, "e9")})
+    assert driven.session.take(durable(MINE, 5)) is Taken.SENT
+    assert driven.session.take(durable(ALL, 5, "e9")) is Taken.BEHIND
+    assert driven.session.take(durable(ALL, 1, "e9")) is Taken.SENT
+
+
+def test_nothing_of_another_epoch_is_written_before_its_gap(driven: Driven) -> None:
+    driven.sign_in(verdicts={MINE: new(4)})
+    for seq in (1, 5, 6):
+        assert driven.session.take(durable(MINE, seq, "e2")) is Taken.COPY
+    driven.session.gap(MINE, Head("e2", 5, 0), GapReason.EPOCH)
+    assert driven.session.take(durable(MINE, 5)) is Taken.COPY
+    assert driven.session.take(durable(MINE, 6, "e2")) is Taken.SENT
+
+
+def test_a_gap_of_a_stream_that_is_not_heard_says_nothing(driven: Driven) -> None:
+    driven.connect()
+    assert driven.session.gap(MINE, Head(EPOCH, 1, 0), GapReason.EPOCH) == []
+    driven.token(accept=True)
+    driven.open()
+    assert driven.session.gap(user_stream(BOB), Head(EPOCH, 1, 0), GapReason.EPOCH) == []
+    assert driven.session.wants(user_stream(BOB)) is None
+
+
+@given(st.lists(st.integers(1, 12), max_size=60), st.sampled_from(sorted(DIALECTS)))
+def test_whatever_comes_in_whatever_order_it_is_written_once_and_in_order(seqs: list[int], dialect: str) -> None:
+    driven = Driven(dialect)
+    driven.sign_in(verdicts={MINE: recovered(3, 9)})
+    written = [seq for seq in seqs if driven.session.take(durable(MINE, seq)) is Taken.SENT]
+    assert written == list(range(4, 4 + len(written)))
 
 
 # Heartbeat ---------------------------------------------------------------------------------------
@@ -306,7 +390,7 @@ def test_a_driver_that_answers_without_a_question_is_told(driven: Driven) -> Non
         with pytest.raises(IllegalTransition):
             answer()
     with pytest.raises(IllegalTransition):
-        driven.session.opened(driven.clock.now, {})
+        driven.open()
 
 
 def test_a_driver_that_does_not_wait_for_an_answer_is_told(driven: Driven) -> None:

@@ -8,26 +8,47 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from apps.realtime.core.codes import HEARTBEAT, CloseCode, ErrorCode
+from apps.realtime.core import resume
+from apps.realtime.core.codes import HEARTBEAT, CloseCode, ErrorCode, GapReason
 from apps.realtime.core.names import ALL, topic_stream, user_stream
+from apps.realtime.core.resume import CORRUPT, Cursor, Head
 from apps.realtime.core.session import (
     CLIENT_FRAMES_PER_MIN,
     Action,
+    CatchUp,
     Close,
     Leave,
     Open,
     Send,
     Session,
     Subscribe,
+    Taken,
     Verify,
 )
-from apps.realtime.core.v1 import REF_MAX_CHARS, WINDOW_EVENTS, V1Session, error_frame
+from apps.realtime.core.v1 import REF_MAX_CHARS, V1Session, error_frame
+from apps.realtime.core.window import ACK_TIMEOUT_SECS, WINDOW_EVENTS
 
-from .driver import ALICE, AUTH_TIMEOUT_SECS, HEARTBEAT_SECS, MAX_TOPICS, Driven, close_code, event, frames, ids
+from .driver import (
+    ALICE,
+    AUTH_TIMEOUT_SECS,
+    EPOCH,
+    HEARTBEAT_SECS,
+    MAX_TOPICS,
+    Driven,
+    close_code,
+    durable,
+    event,
+    frames,
+    gap,
+    ids,
+    new,
+    recovered,
+)
 from .machine import TOPICS, SessionMachine
 
-NEW = {"epoch": None, "seq": 0, "state": "new", "replay": 0}
-DENIED = NEW | {"state": "denied"}
+NEW = {"epoch": EPOCH, "seq": 0, "state": "new", "replay": 0}
+MINE, NEWS = user_stream(ALICE), topic_stream("news")
+DENIED = {"epoch": None, "seq": 0, "state": "denied", "replay": 0}
 
 
 @pytest.fixture
@@ -47,6 +68,10 @@ def auth(token: Any = "raw.token", **data: Any) -> dict[str, Any]:
 
 def ask(frame_id: str, topic: Any, ref: Any = None) -> dict[str, Any]:
     return {"id": frame_id, "data": {"topic": topic, "ref": ref}}
+
+
+def ack(received: Any) -> dict[str, Any]:
+    return {"id": "ACK", "data": {"n": received}}
 
 
 def error(actions: list[Action]) -> dict[str, Any]:
@@ -97,8 +122,8 @@ def test_auth_failed_says_when_it_is_final(driven: Driven) -> None:
 def test_one_round_trip_authenticates_and_subscribes(driven: Driven) -> None:
     driven.connect()
     assert driven.say(auth("t", topics=["news", "order-1", "news"])) == [Verify("t")]
-    assert driven.accept() == [Open((user_stream(ALICE), ALL), ("news", "order-1"))]
-    actions = driven.session.opened(driven.clock.now, {"news": topic_stream("news"), "order-1": None})
+    assert driven.accept() == [Open((user_stream(ALICE), ALL), ("news", "order-1"), {})]
+    actions = driven.open({"news": topic_stream("news"), "order-1": None})
     [ok] = frames(actions)
     assert ok == {
         "id": "AUTH OK",
@@ -125,7 +150,7 @@ def test_a_denied_topic_stands_under_its_escaped_name(driven: Driven) -> None:
     driven.connect()
     driven.say(auth(topics=["a.#"]))
     driven.accept()
-    [ok] = frames(driven.session.opened(driven.clock.now, {"a.#": None}))
+    [ok] = frames(driven.open({"a.#": None}))
     assert ok["data"]["streams"]["topic.a%2E%23"] == DENIED | {"topic": "a.#"}
 
 
@@ -133,7 +158,7 @@ def test_a_raw_token_asks_for_no_topics_even_after_an_auth_that_did(driven: Driv
     driven.connect()
     driven.say(auth(topics=["news"]))
     driven.refuse()
-    assert driven.token(accept=True) == [Open((user_stream(ALICE), ALL), ())]
+    assert driven.token(accept=True) == [Open((user_stream(ALICE), ALL), (), {})]
 
 
 def test_a_refresh_announces_no_streams(driven: Driven) -> None:
@@ -145,10 +170,94 @@ def test_a_refresh_announces_no_streams(driven: Driven) -> None:
     assert driven.session.deliver(event(topic_stream("news")))
 
 
-@pytest.mark.parametrize("since", [None, {}, {"user.7": {"epoch": "e", "seq": -1}}, "x", {"all": {"seq": 2**63}}, [1]])
-def test_since_is_not_looked_at_yet(driven: Driven, since: Any) -> None:
+def test_auth_ok_says_how_each_stream_goes_on(driven: Driven) -> None:
     driven.connect()
-    assert driven.say(auth(since=since)) == [Verify("raw.token")]
+    driven.say(auth(topics=["news", "order-1"]))
+    driven.accept()
+    topics = {"news": NEWS, "order-1": topic_stream("order-1")}
+    verdicts = {
+        MINE: recovered(40, 47),
+        ALL: recovered(3, 3),
+        NEWS: gap(900, GapReason.TOO_MANY),
+        topic_stream("order-1"): new(8),
+    }
+    [ok] = frames(driven.open(topics, verdicts))
+    assert ok["data"]["streams"] == {
+        MINE: {"epoch": EPOCH, "seq": 47, "state": "recovered", "replay": 7},
+        ALL: {"epoch": EPOCH, "seq": 3, "state": "recovered", "replay": 0},
+        NEWS: {
+            "epoch": EPOCH,
+            "seq": 900,
+            "state": "gap",
+            "replay": 0,
+            "reason": "too_many",
+            "topic": "news",
+        },
+        topic_stream("order-1"): {"epoch": EPOCH, "seq": 8, "state": "new", "replay": 0, "topic": "order-1"},
+    }
+
+
+# since -------------------------------------------------------------------------------------------
+
+CORRUPT_CURSORS: list[Any] = [
+    None,
+    "x",
+    5,
+    [],
+    ["e", 1],
+    {},
+    {"epoch": "e"},
+    {"seq": 1},
+    {"epoch": None, "seq": 1},
+    {"epoch": 5, "seq": 1},
+    {"epoch": "e", "seq": "1"},
+    {"epoch": "e", "seq": -1},
+    {"epoch": "e", "seq": 2**63},
+    {"epoch": "e", "seq": True},
+    {"epoch": "e", "seq": 1.0},
+    {"epoch": "e", "seq": None},
+]
+
+
+def test_since_is_handed_on_whatever_streams_it_names(driven: Driven) -> None:
+    driven.connect()
+    driven.say(auth(since={MINE: {"epoch": "e", "seq": 5}, "nobody's": {"epoch": "", "seq": 0}}))
+    assert driven.accept() == [Open((MINE, ALL), (), {MINE: Cursor("e", 5), "nobody's": Cursor("", 0)})]
+
+
+@pytest.mark.parametrize("cursor", CORRUPT_CURSORS, ids=repr)
+def test_a_corrupt_cursor_is_no_error_but_will_be_a_gap(driven: Driven, cursor: Any) -> None:
+    driven.connect()
+    assert driven.say(auth(since={MINE: cursor, "all": {"epoch": "e", "seq": 2**63 - 1}})) == [Verify("raw.token")]
+    assert driven.accept() == [Open((MINE, ALL), (), {MINE: CORRUPT, "all": Cursor("e", 2**63 - 1)})]
+
+
+@pytest.mark.parametrize("since", [None, "x", 5, [], [["all", 1]], True], ids=repr)
+def test_a_since_that_is_no_object_is_told(driven: Driven, since: Any) -> None:
+    driven.connect()
+    assert error(driven.say(auth(since=since)))["code"] == ErrorCode.BAD_FRAME
+    assert driven.say(auth()) == [Verify("raw.token")]
+
+
+def test_since_counts_with_the_token_that_came_with_it(driven: Driven) -> None:
+    since = {MINE: {"epoch": "e", "seq": 5}}
+    driven.connect()
+    driven.say(auth(since=since))
+    driven.refuse()
+    driven.say("raw.token")
+    assert driven.accept() == [Open((MINE, ALL), (), {})]
+
+
+@pytest.mark.parametrize("cursor", CORRUPT_CURSORS[1:], ids=repr)
+def test_subscribe_takes_a_cursor_of_its_own(driven: Driven, cursor: Any) -> None:
+    driven.sign_in()
+    frame = ask("SUBSCRIBE", "news", 1)
+    frame["data"]["since"] = {"epoch": "e", "seq": 7}
+    assert driven.say(frame) == [Subscribe("news", 1, Cursor("e", 7))]
+    frame["data"]["since"] = cursor
+    assert driven.say(frame) == [Subscribe("news", 1, CORRUPT)]
+    frame["data"]["since"] = None
+    assert driven.say(frame) == [Subscribe("news", 1, None)]
 
 
 @pytest.mark.parametrize(
@@ -229,8 +338,8 @@ def test_a_lone_surrogate_comes_back_as_it_came(driven: Driven) -> None:
 def test_ack_is_exempt_from_the_rate_limit(driven: Driven) -> None:
     driven.sign_in()
     for _ in range(10 * CLIENT_FRAMES_PER_MIN):
-        assert driven.say({"id": "ACK", "data": {"n": 5}}) == []
-    assert driven.say('{"id": "ACK"}') == []
+        assert driven.say(ack(0)) == []
+    assert ids(driven.token(accept=True)) == ["AUTH OK"]
 
 
 @pytest.mark.parametrize("text", ["raw.token", "{}"])
@@ -270,9 +379,9 @@ def test_an_error_for_a_socket_that_is_no_session() -> None:
 def test_subscribe_opens_a_topic_and_tells(driven: Driven) -> None:
     driven.sign_in()
     stream = topic_stream("news")
-    assert driven.say(ask("SUBSCRIBE", "news", "r1")) == [Subscribe("news", "r1")]
+    assert driven.say(ask("SUBSCRIBE", "news", "r1")) == [Subscribe("news", "r1", None)]
     assert not driven.session.deliver(event(stream))
-    [told] = frames(v1(driven.session).subscribed("news", "r1", stream))
+    [told] = frames(v1(driven.session).subscribed("news", "r1", stream, new()))
     assert told == {"id": "SUBSCRIBED", "data": NEW | {"topic": "news", "ref": "r1", "stream": "topic.news"}}
     assert driven.session.deliver(event(stream))
 
@@ -280,11 +389,11 @@ def test_subscribe_opens_a_topic_and_tells(driven: Driven) -> None:
 def test_a_denied_topic_is_told_and_stays_closed(driven: Driven) -> None:
     driven.sign_in()
     driven.say(ask("SUBSCRIBE", "secret", 2))
-    [told] = frames(v1(driven.session).subscribed("secret", 2, None))
+    [told] = frames(v1(driven.session).subscribed("secret", 2, topic_stream("secret"), resume.DENIED))
     assert told == {"id": "SUBSCRIBED", "data": DENIED | {"topic": "secret", "ref": 2, "stream": "topic.secret"}}
     assert not driven.session.deliver(event(topic_stream("secret")))
     # It may ask again: rights change.
-    assert driven.say(ask("SUBSCRIBE", "secret", 3)) == [Subscribe("secret", 3)]
+    assert driven.say(ask("SUBSCRIBE", "secret", 3)) == [Subscribe("secret", 3, None)]
 
 
 def test_subscribing_twice_is_told_twice_and_done_once(driven: Driven) -> None:
@@ -308,7 +417,7 @@ def test_a_socket_hears_a_bounded_number_of_topics(driven: Driven) -> None:
     driven.sign_in(topics=names)
     assert error(driven.say(ask("SUBSCRIBE", "more", 1)))["code"] == ErrorCode.TOO_MANY_TOPICS
     driven.say(ask("UNSUBSCRIBE", names[0]))
-    assert driven.say(ask("SUBSCRIBE", "more", 1)) == [Subscribe("more", 1)]
+    assert driven.say(ask("SUBSCRIBE", "more", 1)) == [Subscribe("more", 1, None)]
 
 
 @pytest.mark.parametrize("topic", [None, 5, "", "x" * 256, "\ud800", ["news"], {}])
@@ -328,8 +437,144 @@ def test_a_topic_that_opens_after_the_end_is_not_told(driven: Driven) -> None:
     driven.sign_in()
     driven.say(ask("SUBSCRIBE", "news"))
     driven.session.disconnected()
-    assert v1(driven.session).subscribed("news", None, topic_stream("news")) == []
+    assert v1(driven.session).subscribed("news", None, topic_stream("news"), new()) == []
     assert driven.session.streams == set()
+
+
+def test_subscribed_says_how_the_topic_goes_on(driven: Driven) -> None:
+    driven.sign_in()
+    [told] = frames(v1(driven.session).subscribed("news", 1, NEWS, recovered(5, 7)))
+    shown = {"epoch": EPOCH, "seq": 7, "state": "recovered", "replay": 2}
+    assert told["data"] == shown | {"topic": "news", "ref": 1, "stream": NEWS}
+    assert driven.session.take(durable(NEWS, 7)) is Taken.BEHIND
+    assert driven.session.take(durable(NEWS, 6)) is Taken.SENT
+    # Once more: from here on, and nothing begins anew.
+    [told] = frames(driven.say(ask("SUBSCRIBE", "news", 2)))
+    assert told["data"] == NEW | {"seq": 6, "topic": "news", "ref": 2, "stream": NEWS}
+    assert driven.session.take(durable(NEWS, 7)) is Taken.SENT
+
+
+def test_a_topic_that_was_left_gets_nothing_that_waited_for_room(driven: Driven) -> None:
+    driven.sign_in(topics=["news"])
+    for seq in range(1, WINDOW_EVENTS + 1):
+        driven.session.take(durable(NEWS, seq))
+    assert driven.session.take(durable(NEWS, WINDOW_EVENTS + 1)) is Taken.FULL
+    driven.say(ask("UNSUBSCRIBE", "news"))
+    assert driven.session.wants(NEWS) is None
+    assert driven.session.take(durable(NEWS, WINDOW_EVENTS + 1)) is Taken.UNWANTED
+    assert driven.say(ack(WINDOW_EVENTS)) == []
+
+
+# Credit ------------------------------------------------------------------------------------------
+
+
+def fill(driven: Driven) -> None:
+    """Sign in, and write until there is no room: half of it ephemeral, half of it durable."""
+    driven.sign_in()
+    for seq in range(1, WINDOW_EVENTS // 2 + 1):
+        assert driven.session.deliver(event(ALL))
+        assert driven.session.take(durable(MINE, seq)) is Taken.SENT
+    assert driven.session.window_is_full
+
+
+def test_with_the_window_full_ephemeral_events_are_dropped_and_durable_ones_wait(driven: Driven) -> None:
+    fill(driven)
+    at, following = WINDOW_EVENTS // 2, durable(MINE, WINDOW_EVENTS // 2 + 1)
+    assert not driven.session.deliver(event(ALL))
+    assert driven.session.take(following) is Taken.FULL
+    assert driven.session.position(MINE) == Cursor(EPOCH, at)
+    assert driven.say(ack(0)) == []
+    assert driven.say(ack(1)) == [CatchUp((MINE,))]
+    assert driven.session.take(following) is Taken.SENT
+    # Only who found it full is called.
+    assert driven.say(ack(2)) == []
+
+
+def test_who_asks_where_a_session_stands_is_called_when_there_is_room(driven: Driven) -> None:
+    fill(driven)
+    assert driven.session.wants(MINE) is None
+    assert driven.session.wants(NEWS) is None
+    [again] = driven.say(ack(1))
+    assert again == CatchUp((MINE,))
+    assert driven.session.wants(MINE) == Cursor(EPOCH, WINDOW_EVENTS // 2)
+
+
+def test_the_window_is_one_for_all_streams(driven: Driven) -> None:
+    fill(driven)
+    assert driven.session.take(durable(MINE, WINDOW_EVENTS // 2 + 1)) is Taken.FULL
+    assert driven.session.take(durable(ALL, 1)) is Taken.FULL
+    [again] = driven.say(ack(WINDOW_EVENTS))
+    assert isinstance(again, CatchUp)
+    assert set(again.streams) == {MINE, ALL}
+
+
+def test_a_replay_counts_against_the_window(driven: Driven) -> None:
+    driven.sign_in(verdicts={MINE: recovered(100, 500)})
+    sent = [seq for seq in range(101, 501) if driven.session.take(durable(MINE, seq)) is Taken.SENT]
+    assert sent == list(range(101, 101 + WINDOW_EVENTS))
+
+
+def test_held_events_count_against_the_window(driven: Driven) -> None:
+    driven.connect()
+    driven.token(accept=True)
+    for _ in range(3):
+        driven.session.deliver(event(MINE))
+    driven.open()
+    assert error(driven.say(ack(4))[:1])["code"] == ErrorCode.BAD_FRAME
+
+
+def test_after_a_gap_nothing_is_caught_up(driven: Driven) -> None:
+    fill(driven)
+    assert driven.session.take(durable(MINE, WINDOW_EVENTS // 2 + 1)) is Taken.FULL
+    driven.session.gap(MINE, Head(EPOCH, 900, 900), GapReason.TRIMMED)
+    assert driven.say(ack(WINDOW_EVENTS)) == []
+    assert driven.session.take(durable(MINE, 901)) is Taken.SENT
+
+
+@pytest.mark.parametrize("received", [3, 2**63, -1, 1.0, "1", True, None, [], {}], ids=repr)
+def test_an_ack_of_what_was_not_sent_ends_with_4502(driven: Driven, received: Any) -> None:
+    driven.sign_in()
+    for seq in (1, 2):
+        driven.session.take(durable(MINE, seq))
+    actions = driven.say(ack(received))
+    assert error(actions[:1])["code"] == ErrorCode.BAD_FRAME
+    assert close_code(actions) == CloseCode.PROTOCOL_VIOLATION
+
+
+@pytest.mark.parametrize("frame", ['{"id": "ACK"}', '{"id": "ACK", "data": 5}', '{"id": "ACK", "data": {}}'])
+def test_an_ack_without_a_number_ends_with_4502(driven: Driven, frame: str) -> None:
+    driven.sign_in()
+    assert close_code(driven.say(frame)) == CloseCode.PROTOCOL_VIOLATION
+
+
+def test_who_acknowledges_nothing_for_30_s_is_overdue(driven: Driven) -> None:
+    driven.connect()
+    assert not driven.session.is_overdue(driven.clock.mono)
+    driven.token(accept=True)
+    driven.open()
+    driven.session.take(durable(MINE, 1))
+    assert not driven.session.is_overdue(driven.clock.mono)
+    assert not driven.session.is_overdue(driven.clock.mono + ACK_TIMEOUT_SECS - 1)
+    assert driven.session.is_overdue(driven.clock.mono + ACK_TIMEOUT_SECS)
+    driven.say(ack(1))
+    assert not driven.session.is_overdue(driven.clock.mono + ACK_TIMEOUT_SECS)
+    driven.session.take(durable(MINE, 2))
+    driven.session.disconnected()
+    assert not driven.session.is_overdue(driven.clock.mono + 1_000)
+
+
+# GAP ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", GapReason)
+def test_a_gap_in_mid_connection_is_told_and_the_stream_goes_on_behind_it(driven: Driven, reason: GapReason) -> None:
+    driven.sign_in()
+    driven.session.take(durable(MINE, 1))
+    told = driven.session.gap(MINE, Head("e2", 10, 8), reason)
+    assert frames(told) == [{"id": "GAP", "data": {"stream": MINE, "epoch": "e2", "seq": 10, "reason": reason}}]
+    assert driven.session.take(durable(MINE, 2)) is Taken.COPY
+    assert driven.session.take(durable(MINE, 11)) is Taken.COPY
+    assert driven.session.take(durable(MINE, 11, "e2")) is Taken.SENT
 
 
 # Heartbeat and the end ---------------------------------------------------------------------------
@@ -374,6 +619,13 @@ class V1Machine(SessionMachine):
     @rule(topic=st.sampled_from(TOPICS), subscribe=st.booleans(), ref=st.none() | st.integers())
     def client_changes_topics(self, topic: str, subscribe: bool, ref: int | None) -> None:
         self.run(self.driven.say(ask("SUBSCRIBE" if subscribe else "UNSUBSCRIBE", topic, ref)))
+
+    @precondition(lambda self: self.question is None and self.sizes and not self.closed)
+    @rule(behind=st.sampled_from([0, 0, 0, 0, 1, 1, 10, 255, -1]))
+    def client_acknowledges(self, behind: int) -> None:
+        """What it has received, or a little less; seldom more than that."""
+        self.say(json.dumps(ack(max(0, len(self.sizes) - behind))))
+        assert self.closed == (behind < 0)
 
 
 TestV1Machine = V1Machine.TestCase
