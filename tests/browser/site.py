@@ -28,8 +28,8 @@ class Site:
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
         self._log = folder / "server.log"
         self._environ = {
             **os.environ,
@@ -49,15 +49,24 @@ class Site:
         }
         self.manage("migrate", "-v0")
         self.manage("demo_users")
-        with self._log.open("wb") as log:
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, at the same address and with the same data as before."""
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"],
+                [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{self._port}"],
                 cwd=ROOT,
                 env=self._environ,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         self._wait_ready()
+
+    def kill(self) -> None:
+        """The server dies at once."""
+        self._process.kill()
+        self._process.wait()
 
     def manage(self, *arguments: str) -> str:
         """Run a management command in a process of its own and return what it printed."""
@@ -81,9 +90,9 @@ class Site:
             "    push(user, event_id, data)"
         )
 
-    def sign_in(self, page: Page, user: str) -> None:
-        """Sign in by the page and wait until the socket is authenticated."""
-        page.goto(self.url + "/")
+    def sign_in(self, page: Page, user: str, *, url: str | None = None) -> None:
+        """Sign in by the page (at another address than the site's own) and wait until the socket is authenticated."""
+        page.goto((url or self.url) + "/")
         page.get_by_label("Username").fill(user)
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
