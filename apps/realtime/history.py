@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from django.db import connections
@@ -18,12 +19,12 @@ from .models import Stream as StreamRow
 
 # What one query is asked at most.
 NAMES_MAX: Final = 1_000
-RANGES_MAX: Final = 1_000
-PAGES_MAX: Final = 200
+RANGES_MAX: Final = 200
 
 # What one page holds at most, and all pages of one query together.
 PAGE_EVENTS: Final = 256
 PAGE_BYTES: Final = 1024 * 1024
+PAGES_EVENTS: Final = 20_000
 PAGES_BYTES: Final = 16 * 1024 * 1024
 
 _SEQ_MAX: Final = 2**63 - 1
@@ -84,7 +85,7 @@ def changed_heads(streams: Iterable[Stream], within_secs: float) -> dict[Stream,
 
 
 def counts(ranges: Collection[Range]) -> dict[Range, int]:
-    """How many events of each range is stored, in one query for each 1,000.
+    """How many events of each range are stored, in one query for each 200.
 
     Raises:
         django.db.Error: the database gave no answer.
@@ -98,21 +99,25 @@ def counts(ranges: Collection[Range]) -> dict[Range, int]:
 def pages(requests: Collection[PageRequest], max_events: int = PAGE_EVENTS) -> dict[PageRequest, list[Event]]:
     """The next events of each request, in one query for each 200.
 
-    They are contiguous from `after` + 1 on: a page ends before a hole. It has 1 MiB of frames at most, less where many
-    ask, but one event at least, if there is one.
+    They are contiguous from `after` + 1 on: a page ends before a hole. It has 1 MiB of frames at most. Where many
+    ask, each gets less, but one event at least, if there is one.
 
     Raises:
         django.db.Error: the database gave no answer.
     """
     answer: dict[PageRequest, list[Event]] = {request: [] for request in requests}
-    for chunk in _chunks(answer, PAGES_MAX):
-        ranges = [Range(*request, min(request.after + max_events, _SEQ_MAX)) for request in chunk]
+    for chunk in _chunks(answer, RANGES_MAX):
+        events_max = min(max_events, PAGES_EVENTS // len(chunk))
+        ranges = [Range(*request, min(request.after + events_max, _SEQ_MAX)) for request in chunk]
         bytes_max = min(PAGE_BYTES, PAGES_BYTES // len(chunk))
         on_postgresql = connections[realtime_settings().database].vendor == "postgresql"
         select = _PAGES_POSTGRESQL if on_postgresql else _PAGES_SQLITE
         for number, seq, event_id, frame, mid in _fetch(select, ranges, bytes_max):
             request = chunk[number]
             answer[request].append(numbered(request.stream, event_id, frame, mid, request.epoch, seq))
+    for events in answer.values():
+        # They come in order, though nobody promises; a sort in the database would write all frames to its disk.
+        events.sort(key=attrgetter("seq"))
     return answer
 
 
@@ -151,7 +156,7 @@ _PAGES_POSTGRESQL: Final = """
         WHERE event.stream = range.stream AND event.epoch = range.epoch
         AND event.seq > range.after AND event.seq <= range.upto
         WINDOW up_to_here AS (ORDER BY event.seq)
-    ) AS page WHERE seq = after + place AND (place = 1 OR size <= %s) ORDER BY number, seq
+    ) AS page WHERE seq = after + place AND (place = 1 OR size <= %s)
 """
 _PAGES_SQLITE: Final = """
     SELECT number, seq, event_id, frame, mid FROM (
@@ -161,7 +166,7 @@ _PAGES_SQLITE: Final = """
         ON event.stream = range.stream AND event.epoch = range.epoch
         AND event.seq > range.after AND event.seq <= range.upto
         WINDOW up_to_here AS (PARTITION BY range.number ORDER BY event.seq)
-    ) AS page WHERE seq = after + place AND (place = 1 OR size <= %s) ORDER BY number, seq
+    ) AS page WHERE seq = after + place AND (place = 1 OR size <= %s)
 """
 
 

@@ -75,7 +75,7 @@ def test_counts_and_pages_are_those_of_the_rows(alias: str) -> None:
     def anywhere() -> tuple[Name, str]:
         return chance.choice(STREAMS), chance.choice([OLD_EPOCH, EPOCH, "never"])
 
-    ranges = [Range(*anywhere(), chance.randint(0, EVENTS), chance.randint(0, EVENTS)) for _ in range(1_000)]
+    ranges = [Range(*anywhere(), chance.randint(0, EVENTS), chance.randint(0, EVENTS)) for _ in range(200)]
     assert history.counts(ranges) == {
         one: len(stored.get(one[:2], set()) & {*range(one.after + 1, one.upto + 1)}) for one in ranges
     }
@@ -93,7 +93,7 @@ def test_counts_and_pages_are_those_of_the_rows(alias: str) -> None:
 
 
 def test_counts_and_pages_go_by_the_index_whatever_the_statistics_say(alias: str) -> None:
-    ranges = [Range(stream, EPOCH, 10, EVENTS) for stream in STREAMS]
+    ranges = [Range(stream, EPOCH, 10, EVENTS) for stream in STREAMS[:200]]
     requests = [PageRequest(stream, EPOCH, 10) for stream in STREAMS[:200]]
     for statement in ("SELECT 1", "ANALYZE"):
         with connections[alias].cursor() as cursor:
@@ -116,7 +116,7 @@ def ways_to_events(alias: str, read: Callable[[], object]) -> set[str]:
     with connections[alias].cursor() as cursor:
         cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + sql, params)
         ((explained,),) = cursor.fetchall()
-    # Seen: 35 ms for 1,000 counts, 28 ms for 200 pages.
+    # Seen: 7 ms for the counts, 28 ms for the pages.
     assert explained[0]["Execution Time"] < 2_000
     ways: set[str] = set()
     steps = [explained[0]["Plan"]]
@@ -156,12 +156,12 @@ async def test_a_thousand_sessions_that_come_back_at_once_cost_20_queries_a_seco
         queries, secs = reads() - before, loop.time() - begun
         print(f"1,000 {kind} at once: {queries} queries in {secs:.2f} s")
         assert queries <= 20 * max(1, secs)
-        # Seen on two busy cores: 0.3 s for verdicts, 1.0 s for pages, which are five batches.
+        # Seen on two busy cores: 0.6 s for verdicts, 1.0 s for pages. Each are five batches.
         assert secs < 10
         return found, queries, secs
 
     verdicts, queries, _ = await timed("verdicts", [reader.verdict(stream, Cursor(EPOCH, 10)) for stream in STREAMS])
-    assert queries == 2
+    assert queries == 10
     assert {head for head, _ in verdicts} == {Head(EPOCH, EVENTS, 0)}
     assert max(count for _, count in verdicts) == EVENTS - 10
     pages, queries, _ = await timed("pages", [reader.page(stream, EPOCH, 10) for stream in STREAMS])

@@ -143,14 +143,16 @@ def test_a_page_has_so_many_bytes_at_most_but_one_event_at_least(monkeypatch: py
     assert seqs_of(one) == [1, 2, 3]
     monkeypatch.setattr(history, "PAGE_BYTES", 1)
     assert seqs_of(one) == [1]
-    # Both share what one query may bring.
+    # Both share what one query may bring, in bytes and in events.
     monkeypatch.setattr(history, "PAGE_BYTES", 21)
     monkeypatch.setattr(history, "PAGES_BYTES", 28)
     assert {request: len(events) for request, events in pages([one, other]).items()} == {one: 2, other: 2}
+    monkeypatch.setattr(history, "PAGES_EVENTS", 3)
+    assert {request: len(events) for request, events in pages([one, other]).items()} == {one: 1, other: 1}
 
 
-def test_a_big_batch_takes_a_query_for_each_1000_counts_and_200_pages() -> None:
-    streams = [user_stream(str(number)) for number in range(1_100)]
+def test_a_big_batch_takes_a_query_for_each_200() -> None:
+    streams = [user_stream(str(number)) for number in range(450)]
     StoredEvent.objects.bulk_create(
         StoredEvent(stream=stream, epoch="e1", seq=seq, mid="m", event_id="a", frame="{}")
         for number, stream in enumerate(streams)
@@ -159,6 +161,6 @@ def test_a_big_batch_takes_a_query_for_each_1000_counts_and_200_pages() -> None:
     with CaptureQueriesContext(connection) as queries:
         found = pages([PageRequest(stream, "e1", 0) for stream in streams])
         counted = counts([Range(stream, "e1", 0, 9) for stream in streams])
-    assert len(queries) == 6 + 2
-    assert [len(events) for events in found.values()] == [number % 4 for number in range(1_100)]
-    assert list(counted.values()) == [number % 4 for number in range(1_100)]
+    assert len(queries) == 6
+    assert [len(events) for events in found.values()] == [number % 4 for number in range(450)]
+    assert list(counted.values()) == [number % 4 for number in range(450)]

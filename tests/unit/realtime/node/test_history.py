@@ -210,10 +210,19 @@ async def test_in_any_second_there_are_20_queries_at_most(
 
 
 async def test_a_batch_is_bounded(reader: HistoryReader, database: Database, reads: Callable[[], int]) -> None:
-    await asyncio.gather(*(reader.head(user_stream(str(number))) for number in range(1_500)))
+    await asyncio.gather(*(reader.head(user_stream(str(number))) for number in range(601)))
     assert (database.asked, reads()) == (2, 2)
-    await asyncio.gather(*(reader.page(ALICE, "e1", after) for after in range(250)))
+    await asyncio.gather(*(reader.page(ALICE, "e1", after) for after in range(201)))
     assert (database.asked, reads()) == (4, 6)
+    await asyncio.gather(*(reader.verdict(ALICE, Cursor("e1", seq)) for seq in range(201)))
+    assert (database.asked, reads()) == (6, 8)
+
+
+async def test_verdicts_of_a_batch_count_so_many_rows_at_most(database: Database) -> None:
+    reader = HistoryReader(database, replay_max=history.COUNTED_MAX // 3)
+    await asyncio.gather(*(reader.verdict(ALICE, Cursor("e1", seq)) for seq in range(6)))
+    assert database.asked == 2
+    reader.close()
 
 
 async def test_only_pages_wait_for_pages(reader: HistoryReader, database: Database) -> None:
