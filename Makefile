@@ -6,7 +6,7 @@ export PYTHON VENV
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := demo
-.PHONY: demo stack stack-stop check test lock site dev help
+.PHONY: demo stack stack-stop check test chaos drops lock site dev help
 
 demo: site ## Run the product on this machine with Python alone: SQLite, in-process broker (the default)
 	@exec ops/demo.sh $(or $(PORT),8000)
@@ -34,6 +34,15 @@ test: check ## Everything, on real parts; installs what is missing with apt
 		'stack=nice -n 5 $(BIN)/pytest tests/stack' \
 		'unit=nice -n 5 $(BIN)/pytest tests/unit' \
 		'browser=nice -n 5 $(BIN)/pytest tests/browser'
+
+chaos: dev ## Break every part of a running site and count what each tab applied; QUICK=1: every fault once
+	ops/install-test-deps
+	$(BIN)/python -m tests.chaos $(if $(QUICK),--quick) --only '$(ONLY)'
+
+drops: dev ## Ours, Channels and python-socketio while networks are cut for 2 s; SECS=300
+	ops/install-test-deps drops
+	ops/venv.sh run/bench-venv requirements/bench.lock $(PYTHON)
+	$(BIN)/python -m bench.drops --secs $(or $(SECS),300)
 
 lock: ## Resolve requirements/*.lock anew from pyproject.toml
 	@exec ops/lock.sh

@@ -1,16 +1,27 @@
 """Names the packages that are missing on this machine (docs/stack.md).
 
-    python3 -m ops.packages stack|test
+    python3 -m ops.packages stack|test|drops
 
 prints one Debian package a line; ops/install-test-deps installs them.
 """
 
 import sys
 
-from ops.services.binaries import CHROMIUM, EPMD, ERL_CALL, INITDB, NGINX, POSTGRES, PSQL, RABBITMQ_SERVER, RABBITMQCTL
+from ops.services.binaries import (
+    CHROMIUM,
+    EPMD,
+    ERL_CALL,
+    INITDB,
+    NGINX,
+    POSTGRES,
+    PSQL,
+    RABBITMQ_SERVER,
+    RABBITMQCTL,
+    REDIS_SERVER,
+)
 
 _STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
-PROGRAMS = {"stack": _STACK, "test": (*_STACK, ERL_CALL, CHROMIUM)}
+PROGRAMS = {"stack": _STACK, "test": (*_STACK, ERL_CALL, CHROMIUM), "drops": (*_STACK, REDIS_SERVER)}
 
 
 def missing(purpose: str) -> list[str]:

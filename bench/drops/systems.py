@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ops.services import Process, free_port, wait_for
+from ops.services.binaries import REDIS_SERVER
 from ops.services.ports import answers
 from tests.chaos.check import Committal, judge
 from tests.chaos.plant import GROUPS, TABS_PER_USER, Plant
@@ -103,7 +104,7 @@ class Redis:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        command = f"redis-server --port {self.port} --bind 127.0.0.1 --appendonly no --dir {folder}"
+        command = f"{REDIS_SERVER.path()} --port {self.port} --bind 127.0.0.1 --appendonly no --dir {folder}"
         self._server = Process([*command.split(), "--save", ""], folder / "redis.log")
         wait_for(lambda: answers(self.port), 10, "Redis answers", [self._server.log])
 

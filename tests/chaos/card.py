@@ -17,7 +17,7 @@ _CONTROL = "control: no dedup, no repair"
 
 HEADING = (
     f"     {'fault':<36}{'sent':>7}{'received':>9}{'lost':>6}{'twice':>6}{'order':>6}{'gaps':>6}{'false':>6}{'live':>9}"
-    f"{'worst s':>9}{'median s':>9}{'copies':>8}{'reads':>7}"
+    f"{'worst s':>9}{'median s':>9}{'copies':>8}{'reads':>7}{'took s':>7}"
 )
 
 
@@ -71,6 +71,8 @@ class Card:
         """A line for a person, with what is wrong below it."""
         wrong = self.failures(line)
         text = _row("FAIL" if wrong else "ok", self._scores[line.name], self._counted(line.name))
+        if line.name in self._stage.took_secs:
+            text += f"{self._stage.took_secs[line.name]:>7.0f}"
         details = self._scores[line.name].details
         shown = [*wrong, *details[:_SHOWN], *([f"and {len(details) - _SHOWN} more"] if len(details) > _SHOWN else [])]
         return "\n".join([text, *(f"       {entry}" for entry in shown)])

@@ -21,6 +21,7 @@ class Ledger:
     def __init__(self, url: str, logs: Path) -> None:
         self._url = url
         self._logs = logs
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._read_up_to = 0
         self._events: dict[tuple[str, str, int], Committed] = {}
         # (publisher, number of its call, stream) of each event.
@@ -29,8 +30,17 @@ class Ledger:
 
     def query(self, statement: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement, straight on the server and not through any proxy."""
-        with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-            return connection.execute(statement.encode(), list(parameters)).fetchall()
+        for last_try in (False, True):
+            try:
+                if self._connection is None:
+                    self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+                return self._connection.execute(statement.encode(), list(parameters)).fetchall()
+            except psycopg.OperationalError:
+                # The server, or the database, was another one when it was opened.
+                self._connection = None
+                if last_try:
+                    raise
+        raise AssertionError("the second try returns or raises")
 
     def unnumbered(self) -> int:
         """Events that are committed and have no number yet."""

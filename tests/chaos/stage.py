@@ -46,6 +46,7 @@ class Stage:
         began: when each line began.
         faults: what was broken in each line, and when.
         counted: what the nodes counted in each line.
+        took_secs: how long each line was played.
         wrong: what went wrong beside the events.
         lines: those that were played, and those that they opened.
     """
@@ -58,6 +59,7 @@ class Stage:
         self.began: dict[str, float] = {}
         self.faults: defaultdict[str, list[Fault]] = defaultdict(list)
         self.counted: dict[str, Counter[str]] = {}
+        self.took_secs: dict[str, float] = {}
         self.wrong: defaultdict[str, list[str]] = defaultdict(list)
 
     def choose(self, full: int, quick: int) -> int:
@@ -90,6 +92,7 @@ class Stage:
         await asyncio.to_thread(plant.ledger.collect)
         self.wrong[line.name] += self._deaths()
         await plant.spread()
+        self.took_secs[line.name] = time.time() - self.began[line.name]
 
     async def load(self, rate: float = 0.0, bulk: int = 1) -> None:
         """Let the web processes publish, at the usual rate unless another is named, to `bulk` users a call."""
