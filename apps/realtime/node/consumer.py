@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Spread over this time, clients that were sent away do not come back as one wave.
-RESYNC_SPREAD_MS: Final = (1_000, 10_000)
+RESYNC_SPREAD_MS: Final = (500, 4_000)
 # A 2016 page ignores close codes and reconnects at once: refusing it slowly is the only brake there is.
 SEED_REFUSAL_SECS: Final = 1.0
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from django.db import Error as DatabaseError
+from prometheus_client import Counter
 
 from .. import metrics
 from ..core.codes import GapReason
@@ -115,7 +116,8 @@ class SharedFeed:
                 self._lagging[member] = None
         _LIVE.inc(sent)
         if self._lagging:
-            self._serve_from_memory()
+            # Who waited for this event gets at once what had overtaken it.
+            self._serve_from_memory(_LIVE)
             self._await_fillers()
 
     def catch_up(self, member: Member) -> None:
@@ -194,7 +196,7 @@ class SharedFeed:
 
     # Catching up ---------------------------------------------------------------------------------
 
-    def _needs_history(self, member: Member) -> bool:
+    def _needs_history(self, member: Member, written: Counter = _MEMORY) -> bool:
         """Offer what the feed still has; whether the member's next event exists and is not among it."""
         while True:
             at = member.wants(self._stream)
@@ -212,11 +214,11 @@ class SharedFeed:
                 return True
             if member.take(event) is not Taken.SENT:
                 return False
-            _MEMORY.inc()
+            written.inc()
 
-    def _serve_from_memory(self) -> None:
+    def _serve_from_memory(self, written: Counter = _MEMORY) -> None:
         for member in list(self._lagging):
-            if not self._needs_history(member):
+            if not self._needs_history(member, written):
                 self._lagging.pop(member, None)
 
     def _await_fillers(self) -> None:
