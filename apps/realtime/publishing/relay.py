@@ -116,12 +116,11 @@ class Relay:
                 failed = failed or " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 logger.debug("A step of the relay failed", exc_info=True)
                 connections[self._alias].close()
-        if failed != self.problem:
-            if failed is not None:
-                logger.warning("The relay is stuck: %s. Trying again", failed)
-            else:
-                logger.info("The relay works again")
-            self.problem = failed
+        if failed is not None and self.problem is None:
+            logger.warning("The relay is stuck: %s. Trying again", failed)
+        elif failed is None and self.problem is not None:
+            logger.info("The relay works again")
+        self.problem = failed
         return more
 
     # Outcomes ------------------------------------------------------------------------------------
