@@ -6,6 +6,7 @@
 
 import { backoffMs } from "./backoff.js";
 import { HEARTBEAT, RESERVED_IDS, SUBPROTOCOL } from "./codes.js";
+import { topicStream } from "./cursor.js";
 import { SignedOut, fetchToken } from "./token.js";
 
 /** From opening to AUTH OK. The server gives 10 s; this ends a socket whose server says nothing at all. */
@@ -16,6 +17,9 @@ const HEARTBEAT_GRACE_MS = 15_000;
 
 /** A machine that wakes up finds out within this time that its socket is dead. */
 const LOOK_EVERY_MS = 5000;
+
+/** A frame of a client has 16 KiB at most; the rest is for the token and the user's own streams. */
+const AUTH_TOPICS_MAX_BYTES = 12_000;
 
 /** Protocol: at least every 64 events or 5 s. */
 const ACK_EVERY_EVENTS = 64;
@@ -261,9 +265,25 @@ export class Session {
     if (this.#online) {
       this.#sendFrame("AUTH", { token });
     } else {
-      this.#asked = new Set(this.#options.topics);
-      this.#sendFrame("AUTH", { token, since: this.#options.streams.since(), topics: [...this.#asked] });
+      const topics = this.#fitting();
+      this.#asked = new Set(topics);
+      this.#sendFrame("AUTH", { token, since: this.#options.streams.since(topics), topics });
     }
+  }
+
+  /** As many topics as AUTH has room for; the others are subscribed to after it. */
+  #fitting() {
+    const topics = [];
+    let bytes = 0;
+    for (const topic of this.#options.topics) {
+      const cursor = { [topicStream(topic)]: this.#options.streams.sinceOf(topic) };
+      bytes += new TextEncoder().encode(JSON.stringify([topic, cursor])).length;
+      if (bytes > AUTH_TOPICS_MAX_BYTES) {
+        break;
+      }
+      topics.push(topic);
+    }
+    return topics;
   }
 
   #ask(/** @type {string} */ id, /** @type {string} */ topic, /** @type {object | undefined} */ since = undefined) {

@@ -105,15 +105,23 @@ export class Streams {
     }
   }
 
-  /** @returns {import("./cursor.js").Cursor | undefined} for AUTH: a new connection, on which nothing is under way */
-  since() {
-    for (const [stream, { left }] of this.#places) {
+  /**
+   * For AUTH: a new connection, on which nothing is under way.
+   * @param {Iterable<string>} topics that it asks for
+   * @returns {import("./cursor.js").Cursor | undefined}
+   */
+  since(topics) {
+    const asked = new Set(Array.from(topics, (topic) => this.#streamOf(topic)));
+    /** @type {import("./cursor.js").Cursor} */
+    const since = {};
+    for (const [stream, { left, epoch, seq }] of this.#places) {
       if (left) {
         this.#places.delete(stream);
+      } else if (asked.has(stream) || !/^topic\.[^~]/.test(stream)) {
+        since[stream] = { epoch, seq };
       }
     }
-    const known = Array.from(this.#places, ([stream, { epoch, seq }]) => [stream, { epoch, seq }]);
-    return known.length === 0 ? undefined : Object.fromEntries(known);
+    return Object.keys(since).length === 0 ? undefined : since;
   }
 
   /**

@@ -1,5 +1,6 @@
 """realtime.js: each durable event is applied once and in order, over any number of sockets (docs/browser-client.md)."""
 
+import json
 from typing import Any
 
 import pytest
@@ -177,6 +178,26 @@ def test_what_is_no_position_is_left_out(bench: ClientBench) -> None:
 
 
 # --- topics ---
+
+
+def test_more_topics_than_one_frame_holds(bench: ClientBench) -> None:
+    topics = [f"ä {number} " + "x" * 90 for number in range(100)]
+    streams = [f"topic.%C3%A4%20{number}%20" + "x" * 90 for number in range(100)]
+    bench.connect(topics=topics, cursor={"user": at(1), **{stream: at(5) for stream in streams}})
+    auth = bench.online(streams={"user": recovered(1, 0)})
+    assert 8_000 < len(bench.sent[0].encode()) < 16_384
+    asked = auth["topics"]
+    assert auth["since"].keys() == {"user", *streams[: len(asked)]}
+    later = [json.loads(text)["data"] for text in bench.sent[1:]]
+    assert [data["topic"] for data in later] == topics[len(asked) :]
+    assert all(data["since"] == at(5) for data in later)
+
+
+def test_a_cursor_without_its_topic_waits(bench: ClientBench) -> None:
+    bench.connect(topics=["a"], cursor={"topic.a": at(5), "topic.b": at(5), "topic.~digest": at(5)})
+    assert bench.online()["since"].keys() == {"topic.a", "topic.~digest"}
+    bench.page.evaluate("connection.subscribe('b')")
+    assert _last(bench)[1]["since"] == at(5)
 
 
 @pytest.mark.parametrize(

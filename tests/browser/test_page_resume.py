@@ -65,6 +65,7 @@ def logged_news(page: Page) -> list[str]:
 def lose(page: Page, cable: Cable) -> None:
     cable.cut()
     expect(page.locator("#connected")).not_to_have_text("Online")
+    expect(page.locator("#missed")).to_have_text("waiting")
 
 
 def regain(page: Page, cable: Cable) -> None:

@@ -10,11 +10,15 @@ let caughtUp = 0;
 /** @type {"" | "reloading…" | "reloaded"} */
 let reload = "";
 
-/** A new connection: nothing is known yet. */
-export function connecting() {
+/**
+ * There is no connection, so nothing is known.
+ * @param {boolean} final whether none will follow
+ */
+export function disconnected(final) {
   caughtUp = 0;
   // A snapshot that is still awaited belongs to the connection that follows as well.
   reload = reload === "reloading…" ? reload : "";
+  write(final ? "ended" : "waiting", final ? "offline" : "connecting");
 }
 
 /** @param {{state: string, replay: number}} change */
@@ -35,8 +39,11 @@ export function reloaded() {
 
 function show() {
   const events = `caught up: ${caughtUp} ${caughtUp === 1 ? "event" : "events"}`;
-  const text = reload || (caughtUp > 0 ? events : "up to date");
-  line.dataset.state = reload === "reloading…" ? "connecting" : "online";
+  write(reload || (caughtUp > 0 ? events : "up to date"), reload === "reloading…" ? "connecting" : "online");
+}
+
+function write(text, state) {
+  line.dataset.state = state;
   // Only a change is announced to screen readers.
   if (line.textContent !== text) {
     line.textContent = text;

@@ -8,7 +8,7 @@ import { removeComment, showAllComments, showComment } from "./comments.js";
 import { logEvent } from "./event-log.js";
 import { sendForms } from "./forms.js";
 import { showState } from "./indicators.js";
-import { connecting, reloaded, streamChanged } from "./missed.js";
+import { disconnected, reloaded, streamChanged } from "./missed.js";
 import { showAllNews, showNews } from "./news.js";
 import { showTask, showTasks, watchTasks } from "./tasks.js";
 import { localTimes } from "./text.js";
@@ -38,8 +38,8 @@ const connection = connect({
   topics: Array.from(document.querySelectorAll("[data-topic]"), (element) => element.dataset.topic),
   onState(change) {
     showState(change);
-    if (change.state === "connecting") {
-      connecting();
+    if (change.state !== "online") {
+      disconnected(change.state === "stopped" || change.state === "signed-out");
     }
   },
   onEvent(event) {
