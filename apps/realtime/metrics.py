@@ -17,7 +17,7 @@ BODIES_DROPPED: Final = Counter(
     "realtime_bodies_dropped", "Messages from the exchange that are no event, by reason", ["reason"]
 )
 DELIVERED: Final = Counter(
-    "realtime_deliveries", "Event frames written to sockets, by where they came from: live, memory, database", ["source"]
+    "realtime_deliveries", "Event frames written to sockets, by source: live, memory, database", ["source"]
 )
 WINDOW_DROPPED: Final = Counter(
     "realtime_events_window_dropped", "Ephemeral events not written to a socket whose window was full"
