@@ -79,7 +79,8 @@ class Feed:
             self.position = Cursor(head.epoch, head.head)
             self._cache.clear()
             self._bytes = 0
-            return Observation.ROTATED if known else Observation.AHEAD
+            # Before anything was known nobody could be behind it.
+            return Observation.ROTATED if known else Observation.NOTHING_NEW
         elif head.head < since.seq:
             return Observation.RAN_BACK
         if head.head <= self.position.seq:

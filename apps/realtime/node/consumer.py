@@ -282,11 +282,14 @@ class RealtimeConsumer(AsyncConsumer):
     async def _judge(
         self, since: Mapping[Stream, Cursor | None], keeps_history: Mapping[Stream, bool]
     ) -> dict[Stream, Verdict] | None:
-        """Open the feeds, then see where each stream stands: nothing falls between. None without the database."""
+        """Open the feeds, then see where each stream stands: nothing falls between.
+
+        None without the database, and for a session that has ended meanwhile.
+        """
         hub = self._node.hub
         await asyncio.gather(*(self._join(stream) for stream in since))
         if self._session.state is State.CLOSED:
-            return {}
+            return None
         try:
             verdicts = await asyncio.gather(
                 *(hub.verdict(stream, cursor, keeps_history=keeps_history[stream]) for stream, cursor in since.items())

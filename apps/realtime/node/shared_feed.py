@@ -74,6 +74,8 @@ class SharedFeed:
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
+        # True when something came during a check that this check may have been too early for.
+        self._check_again = False
 
     @property
     def position(self) -> Cursor:
@@ -170,9 +172,14 @@ class SharedFeed:
         if self._checking is None:
             self._checking = asyncio.create_task(self._check())
             self._checking.add_done_callback(self._checked)
+        else:
+            self._check_again = True
 
     def _checked(self, task: asyncio.Task[None]) -> None:
         self._checking = None
+        if self._check_again and not task.cancelled():
+            self._check_again = False
+            self._begin_check()
 
     async def _check(self) -> None:
         """Ask the database which numbering holds, and end one that has run back: a backup was restored."""
@@ -297,8 +304,9 @@ class SharedFeed:
         if member not in self._lagging:
             return
         if not page.events and page.head.head > after:
-            # What follows is stored no more.
-            self._break(member, page.head, GapReason.TRIMMED)
+            # What follows is stored no more; if it came meanwhile, the member has it.
+            if member.wants(self._stream) == (page.head.epoch, after):
+                self._break(member, page.head, GapReason.TRIMMED)
         sent = 0
         for event in page.events:
             taken = member.take(event)

@@ -103,7 +103,8 @@ def test_the_cache_stays_within_its_bounds_and_tells_no_lies(arrivals: list[tupl
 
 def test_the_first_head_is_believed() -> None:
     one = Feed(MINE)
-    assert one.observed(Head("e2", 7, 3), NOTHING) is Observation.AHEAD
+    # It is no news for anybody.
+    assert one.observed(Head("e2", 7, 3), NOTHING) is Observation.NOTHING_NEW
     assert one.position == Cursor("e2", 7)
     assert one.observed(Head("e2", 7, 3), Cursor("e2", 7)) is Observation.NOTHING_NEW
 
