@@ -72,6 +72,7 @@ def _create(names: list[str]) -> None:
     alias = realtime_settings().database
     deployment_epoch()
     with transaction.atomic(using=alias, durable=True):
+        _limit(connections[alias])
         # The lock that a rotation of all epochs takes first: none can pass between the reading of the epoch and the
         # commit of the rows that carry it.
         deployment = Deployment.objects.using(alias).filter(id=Deployment.ONLY)
@@ -82,11 +83,17 @@ def _create(names: list[str]) -> None:
         )
 
 
+def _limit(connection: BaseDatabaseWrapper) -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_LIMITS)
+
+
 def _number(connection: BaseDatabaseWrapper, names: list[str]) -> list[Event]:
     with transaction.atomic(using=connection.alias, durable=True), connection.cursor() as cursor:
         streams = StreamRow.objects.using(connection.alias).filter(name__in=names)
         if connection.vendor == "postgresql":
-            cursor.execute(_LIMITS)
+            _limit(connection)
             # In the order of names, as everybody locks streams: no two can wait for each other.
             list(streams.order_by("name").select_for_update().values_list("name"))
         else:
