@@ -30,10 +30,11 @@ check: dev ## Format, lint, types, import rules, missing migrations
 test: check ## Everything, on real parts; installs what is missing with apt
 	ops/install-test-deps
 	$(BIN)/python -m ops.side_by_side --at-once 3 \
-		'services=$(BIN)/pytest tests/services -n 2 --dist worksteal' \
+		'services=$(BIN)/pytest tests/services -m "not alone" -n 2 --dist worksteal' \
 		'stack=nice -n 5 $(BIN)/pytest tests/stack' \
 		'unit=nice -n 5 $(BIN)/pytest tests/unit' \
 		'browser=nice -n 5 $(BIN)/pytest tests/browser'
+	$(BIN)/python -m ops.side_by_side 'alone=$(BIN)/pytest tests/services -m alone'
 
 chaos: dev ## Break every part of a running site and count what each tab applied; QUICK=1: every fault once
 	ops/install-test-deps

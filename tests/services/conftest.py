@@ -13,6 +13,11 @@ from tests.services.rigs.site import Node, Site
 _TEMPLATE_DATABASE = "migrated"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The tests of this folder that `make test` keeps from the others."""
+    config.addinivalue_line("markers", "alone: measures seconds, so nothing else may run beside it")
+
+
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """The broker of the run, ready. A test that disturbs it asks for `broker` instead."""

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 from apps.realtime.brokers.rabbitmq import publisher as publisher_module
 from apps.realtime.brokers.rabbitmq.listener import RabbitListener
 from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
-from apps.realtime.core.events import EventTemplate
+from apps.realtime.core.events import EventTemplate, numbered
 from apps.realtime.core.names import ALL
 from ops.services import RabbitMQ
 from tests.services.rigs.proxy import TcpProxy
@@ -33,6 +33,7 @@ class Rig:
         self.publisher = RabbitPublisher(url, heartbeat_secs=HEARTBEAT_SECS, signer=SIGNER)
         self.listener = RabbitListener(listener_url, heartbeat_secs=10, per_user_queues=True, signer=SIGNER)
         self.heard: list[int] = []
+        self.settled: list[tuple[int, bool]] = []
         self.sent = 0
 
     def push(self, count: int = 1) -> float:
@@ -45,6 +46,19 @@ class Rig:
             longest = max(longest, time.perf_counter() - before)
             self.sent += 1
         return longest
+
+    def send(self, count: int = 1) -> None:
+        """Publish that many durable events; their number in the stream is `sent` and counts on."""
+        for _ in range(count):
+            event = EventTemplate("p/PING", self.sent, json.JSONEncoder).for_stream(ALL, mid=str(self.sent), ts=1.0)
+            durable = numbered(ALL, event.id, event.frame, event.mid, "epoch", self.sent + 1)
+            self.publisher.publish(durable, lambda event, confirmed: self.settled.append((event.seq - 1, confirmed)))
+            self.sent += 1
+
+    @property
+    def first_copies(self) -> list[int]:
+        """What was heard, as one sees it who ignores the second copy of anything."""
+        return list(dict.fromkeys(self.heard))
 
     async def arrived(self, number: int, deadline_secs: float = 30.0) -> None:
         await until(lambda: number in self.heard, f"event {number} arrives", deadline_secs)
@@ -158,6 +172,81 @@ async def test_a_silent_broker_costs_no_caller_anything_and_is_left(
     assert counted("realtime_events_published_total", outcome="unknown") > unknown
 
 
+# Durable events ----------------------------------------------------------------------------------
+
+
+async def test_durable_events_wait_out_an_outage_and_all_arrive_in_order(rig: Rig, broker: RabbitMQ) -> None:
+    rig.send(100)
+    await rig.arrived(99)
+    rig.send(2_000)
+    await asyncio.to_thread(broker.kill9)  # with many of them on the wire
+    await until(lambda: rig.publisher.problem, "the loss is noticed")
+    rig.send(500)
+    await asyncio.to_thread(broker.start)
+    await asyncio.to_thread(broker.wait_ready)
+    await until(lambda: len(rig.settled) == rig.sent, "all are settled")
+    assert sorted(rig.settled) == [(number, True) for number in range(rig.sent)]
+    # The listener may bind after some of them: the database has those for it. What it hears comes in order.
+    rig.send()
+    await until(lambda: rig.listener.problem is None, "the listener is back")
+    last = rig.sent
+    rig.send()
+    await rig.arrived(last)
+    assert rig.first_copies == sorted(set(rig.heard))
+
+
+async def test_what_a_silent_connection_has_swallowed_is_sent_again_before_newer_ones(
+    proxied: tuple[Rig, TcpProxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "CONFIRM_TIMEOUT_SECS", 2.0)
+    rig, tcp = proxied
+    rig.send(10)
+    await rig.arrived(9)
+    await asyncio.to_thread(tcp.black_hole)
+    rig.send(100)
+    rig.push()  # ephemeral, on the wire with them: not sent again
+    await until(lambda: rig.publisher.problem, "the silence is noticed", 10)
+    rig.send(100)
+    assert not [number for number, confirmed in rig.settled if not confirmed]
+    await asyncio.to_thread(tcp.restore)
+    await rig.arrived(rig.sent - 1)
+    assert rig.first_copies == [number for number in range(rig.sent) if number != 110]
+    await until(lambda: len(rig.settled) == 210, "all are settled")
+    assert all(confirmed for _, confirmed in rig.settled)
+
+
+async def test_durable_events_that_a_full_buffer_drops_are_told_and_are_no_loss(
+    rig: Rig, alarm: Callable[[bool], None]
+) -> None:
+    rig.push()
+    await rig.arrived(0)
+    await asyncio.to_thread(alarm, True)
+    rig.push()
+    await until(lambda: "alarm" in str(rig.publisher.problem), "the alarm is reported", 5)
+    before = counted("realtime_events_publish_dropped_total", reason="buffer_full")
+    rig.send(10_500)
+    assert rig.settled == [(number, False) for number in range(2, 502)]
+    assert counted("realtime_events_publish_dropped_total", reason="buffer_full") == before
+    await asyncio.to_thread(alarm, False)
+    await rig.arrived(rig.sent - 1)
+    await until(lambda: len(rig.settled) == 10_500, "all are settled")
+    assert rig.settled[500:] == [(number, True) for number in range(502, rig.sent)]
+
+
+async def test_durable_events_that_are_left_at_the_exit_are_told(
+    proxied: tuple[Rig, TcpProxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, tcp = proxied
+    rig.send()
+    await rig.arrived(0)
+    await asyncio.to_thread(tcp.black_hole)
+    rig.send(5)
+    await asyncio.to_thread(rig.publisher.close, 0.1)
+    assert sorted(rig.settled) == [(0, True), *((number, False) for number in range(1, 6))]
+    rig.send()  # nothing leaves any more
+    assert rig.settled[-1] == (6, False)
+
+
 async def test_an_idle_publisher_keeps_its_heartbeats(rig: Rig, broker: RabbitMQ) -> None:
     """pika sends heartbeats only while its loop runs: after three of them unsent the broker would have hung up."""
     rig.push()
@@ -259,6 +348,7 @@ async def test_a_child_of_multiprocessing_flushes_at_its_exit(rig: Rig, broker: 
     await rig.arrived(1)
 
 
+@pytest.mark.alone
 async def test_exit_with_a_dead_broker_takes_two_seconds_at_most(unused_tcp_port: int) -> None:
     program = """
 import django, time, sys

@@ -42,6 +42,7 @@ async def refusal(node: Node, headers: dict[str, str], dialect: Dialect) -> tupl
     return code, [control["data"]["code"] for control in tab.control if control["id"] == "ERROR"]
 
 
+@pytest.mark.alone
 async def test_a_thousand_silent_sockets_leave_and_an_honest_user_is_served_meanwhile(
     target: Target, hurried: Node, alice: Person
 ) -> None:
