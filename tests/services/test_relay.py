@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connections, transaction
 from django.db.models.functions import Now
 from pytest_django.plugin import DjangoDbBlocker
@@ -35,6 +37,17 @@ LONG_AGO = timedelta(hours=1)
 def alias(database_url: str, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """The library's database is a new one on PostgreSQL."""
     with django_db_blocker.unblock(), library_database(database_url) as alias:
+        yield alias
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def either(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The library's database is a new one, of each kind, with a project's ordinary settings."""
+    if request.param == "postgresql":
+        yield request.getfixturevalue("alias")
+        return
+    with django_db_blocker.unblock(), library_database(f"sqlite:///{tmp_path / 'db.sqlite3'}") as alias:
+        call_command("migrate", database=alias, verbosity=0)
         yield alias
 
 
@@ -83,18 +96,18 @@ def unconfirmed(alias: str) -> int:
 # Two relays --------------------------------------------------------------------------------------
 
 
-def test_two_relays_share_the_work_and_take_no_event_twice(alias: str) -> None:
+def test_two_relays_share_the_work_and_take_no_event_twice(either: str) -> None:
     deployment_epoch()
     for name in range(300):
-        store_numbered(alias, f"user.{name}", 3)
+        store_numbered(either, f"user.{name}", 3)
     for name in range(100):
-        store(alias, f"topic.{name}", 5, created_at=Now() - LONG_AGO)
+        store(either, f"topic.{name}", 5, created_at=Now() - LONG_AGO)
     publishers = [Confirming(), Confirming()]
     relays = [Relay(realtime_settings(), publisher) for publisher in publishers]
     workers = [Worker(relay.run) for relay in relays]
     for worker in workers:
         worker.start()
-    wait_for(lambda: unconfirmed(alias) == 0, 30, "everything is confirmed")
+    wait_for(lambda: unconfirmed(either) == 0, 30, "everything is confirmed")
     for relay in relays:
         relay.stop()
     for worker in workers:
