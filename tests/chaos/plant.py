@@ -200,7 +200,17 @@ class Plant:
     def start_relay(self, env: Mapping[str, str] | None = None) -> None:
         """Start the relay, `env` above the site's; the one before must have ended."""
         command = [str(BIN / "python"), str(ROOT / "manage.py"), "realtime", "relay"]
-        self.relay = Process(command, self.folder / "relay.log", env={**self.site.env, **(env or {})}, cwd=ROOT)
+        log = self.folder / "relay.log"
+        self._relay_starts = self._said_by_relay() + 1
+        self.relay = Process(command, log, env={**self.site.env, **(env or {})}, cwd=ROOT)
+
+    def relay_works(self) -> bool:
+        """Whether the relay that was started last says that it publishes."""
+        return self._said_by_relay() >= self._relay_starts
+
+    def _said_by_relay(self) -> int:
+        log = self.folder / "relay.log"
+        return log.read_text().count("publisher: Publishing to") if log.exists() else 0
 
     def start_node(self, number: int) -> None:
         """Start a node that has ended, on its old port, as a supervisor does."""

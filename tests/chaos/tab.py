@@ -172,7 +172,7 @@ class Tab:
             self._verdict(data["stream"], "gap", data)
         elif kind == "RECONNECT":
             self._after_secs = data["after_ms"] / 1000
-        else:
+        elif data.get("code") != "going_down":
             self.diary.complaints.append(f"{self.diary.name} got {kind} {data}")
 
     async def _authenticate(self, socket: ClientConnection) -> None:
