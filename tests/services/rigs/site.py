@@ -99,7 +99,7 @@ class Site:
             **settings,
         }
 
-    def manage(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    def manage(self, *arguments: str, env: Mapping[str, str] | None = None, timeout_secs: float = _COMMAND_SECS) -> str:
         """Run a command of manage.py in a process of its own; its output. Raises with it when it fails."""
         done = subprocess.run(
             [str(BIN / "python"), str(ROOT / "manage.py"), *arguments],
@@ -107,7 +107,7 @@ class Site:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_COMMAND_SECS,
+            timeout=timeout_secs,
             cwd=ROOT,
             check=False,
         )
