@@ -303,10 +303,10 @@ class SharedFeed:
     def _turn_page(self, member: Member, after: int, page: Page) -> None:
         if member not in self._lagging:
             return
-        if not page.events and page.head.head > after:
-            # What follows is stored no more; if it came meanwhile, the member has it.
-            if member.wants(self._stream) == (page.head.epoch, after):
-                self._break(member, page.head, GapReason.TRIMMED)
+        gone = not page.events and page.head.head > after
+        # It may have come meanwhile: then the member has it.
+        if gone and member.wants(self._stream) == (page.head.epoch, after):
+            self._break(member, page.head, GapReason.TRIMMED)
         sent = 0
         for event in page.events:
             taken = member.take(event)

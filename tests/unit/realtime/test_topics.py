@@ -99,6 +99,17 @@ def test_the_rule_decides_and_stays_a_function() -> None:
     assert may_hear("alice", id="1") is True
 
 
+def test_history_is_kept_unless_a_pattern_says_otherwise() -> None:
+    @topic("cursor-{id}", history=False)
+    def may_see_cursor(user: Any, id: str) -> bool:
+        return True
+
+    registry = TopicRegistry([may_see_cursor, rule("{any}-{id}")])
+    assert registry.keeps_history("order-1")
+    assert not registry.keeps_history("cursor-1")
+    assert not registry.keeps_history("undeclared")
+
+
 def test_a_rule_that_answers_with_something_truthy_counts() -> None:
     @topic("t")
     def may_hear(user: Any) -> bool:

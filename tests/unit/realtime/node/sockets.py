@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -104,11 +104,14 @@ class Socket:
             async with asyncio.timeout(DEADLINE_SECS):
                 await self._task
 
-    async def authenticate(self, token: str, topics: Sequence[str] = ()) -> dict[str, Any]:
+    async def authenticate(
+        self, token: str, topics: Sequence[str] = (), since: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """From the first AUTH REQUEST to AUTH OK, which is returned."""
         assert (await self.frame())["id"] == "AUTH REQUEST"
         v1 = "realtime.v1" in self.scope["subprotocols"]
-        self.say({"id": "AUTH", "data": {"token": token, "topics": list(topics)}} if v1 else token)
+        auth = {"token": token, "topics": list(topics), "since": since or {}}
+        self.say({"id": "AUTH", "data": auth} if v1 else token)
         ok = await self.frame()
         assert ok["id"] == "AUTH OK", ok
         return ok

@@ -4,22 +4,30 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import OperationalError
 from prometheus_client import REGISTRY
 
-from apps.realtime import EVERYONE, Topic, push
+from apps.realtime import EVERYONE, Topic, history, push, rotation
+from apps.realtime.core.events import Event, EventTemplate
+from apps.realtime.core.names import Stream, topic_stream, user_stream
 from apps.realtime.core.session import Instant
-from apps.realtime.models import SignIn
+from apps.realtime.models import SignIn, StoredEvent
+from apps.realtime.models import Stream as StreamRow
 from apps.realtime.node import consumer as module
 from apps.realtime.node import database, identity
 from apps.realtime.node.node import Node
+from apps.realtime.publishing import sequencer
+from apps.realtime.topics import TopicRegistry, topic
 from tests.unit.conftest import MakeToken, MakeUser
 
 from .conftest import MakeNode, OpenSocket
+from .sockets import Socket
 
 # Sockets ask the database in another thread: it has to see what the test saved.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_waiting")]
@@ -68,8 +76,48 @@ def code_of(text: str) -> str:
     return str(frame["data"]["code"])
 
 
-def subscribe(topic: str, ref: str = "r", *, frame_id: str = "SUBSCRIBE") -> dict[str, Any]:
-    return {"id": frame_id, "data": {"topic": topic, "ref": ref}}
+def subscribe(
+    topic: str, ref: str = "r", *, frame_id: str = "SUBSCRIBE", since: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"id": frame_id, "data": {"topic": topic, "ref": ref, "since": since}}
+
+
+def ack(received: int) -> dict[str, Any]:
+    return {"id": "ACK", "data": {"n": received}}
+
+
+def commit(stream: Stream, count: int, text: str = "") -> list[Event]:
+    """Store the next events of a stream and number them, as `notify` and the outbox do; it uses the database."""
+    template = EventTemplate("note/ADDED", text, DjangoJSONEncoder)
+    events = [template.for_stream(stream, mid=uuid4().hex, ts=0.0) for _ in range(count)]
+    StoredEvent.objects.bulk_create(
+        StoredEvent(stream=stream, mid=one.mid, event_id=one.id, frame=one.frame) for one in events
+    )
+    done: list[Event] = []
+    while more := sequencer.number([stream]):
+        done += more
+    return done
+
+
+def trim(stream: Stream, floor: int) -> None:
+    StoredEvent.objects.filter(stream=stream, seq__lte=floor).delete()
+    StreamRow.objects.filter(name=stream).update(floor=floor)
+
+
+def restore(stream: Stream, head: int) -> None:
+    """As from a backup: what was later has never been."""
+    StoredEvent.objects.filter(stream=stream, seq__gt=head).delete()
+    StreamRow.objects.filter(name=stream).update(head=head)
+
+
+async def flow(node: Node, stream: Stream, count: int = 1, text: str = "") -> None:
+    """Commit events while the node runs, and let it hear of them."""
+    for one in await asyncio.to_thread(commit, stream, count, text):
+        node.hub.deliver(one)
+
+
+async def seqs(socket: Socket, count: int) -> list[int]:
+    return [(await socket.frame())["seq"] for _ in range(count)]
 
 
 # The handshake -----------------------------------------------------------------------------------
@@ -457,11 +505,11 @@ async def test_topics_are_heard_from_subscribed_to_unsubscribed(open_socket: Ope
     socket.say(subscribe("news", "r1"))
     told = await socket.frame()
     assert told["id"] == "SUBSCRIBED"
+    assert len(told["data"].pop("epoch")) == 16
     assert told["data"] == {
         "topic": "news",
         "ref": "r1",
         "stream": "topic.news",
-        "epoch": None,
         "seq": 0,
         "state": "new",
         "replay": 0,
@@ -490,6 +538,339 @@ async def test_a_forbidden_and_an_unknown_topic_look_the_same(open_socket: OpenS
     push(Topic("order-2"), "secret")
     push(alice, "mine")
     assert (await socket.frame())["id"] == "mine"
+
+
+# Durable events and resume -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def mine(alice: Any) -> Stream:
+    """Alice's stream, in which five events are stored."""
+    stream = user_stream(str(alice.pk))
+    commit(stream, 5)
+    return stream
+
+
+@pytest.fixture
+def epoch(mine: Stream) -> str:
+    """Its numbering."""
+    return StreamRow.objects.get(name=mine).epoch
+
+
+async def test_without_since_a_stream_is_live_from_its_head_on(
+    open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str
+) -> None:
+    node = make_node()
+    socket, seed = open_socket(node), open_socket(node, v1=False)
+    ok = await socket.authenticate(token)
+    await seed.authenticate(token)
+    assert ok["data"]["streams"][mine] == {"epoch": epoch, "seq": 5, "state": "new", "replay": 0}
+    await flow(node, mine, 2)
+    texts = [await socket.text() for _ in range(2)]
+    assert [json.loads(text)["seq"] for text in texts] == [6, 7]
+    assert [await seed.text() for _ in range(2)] == texts
+
+
+async def test_what_was_missed_follows_auth_ok_as_it_was_sent_to_others(
+    open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str
+) -> None:
+    node = make_node()
+    witness = open_socket(node)
+    await witness.authenticate(token)
+    await flow(node, mine, 3)
+    live = [await witness.text() for _ in range(3)]
+    states = sample("realtime_stream_states_total", state="recovered")
+    # One of them has the last events in memory.
+    back = [open_socket(node), open_socket(make_node())]
+    for socket in back:
+        ok = await socket.authenticate(token, since={mine: {"epoch": epoch, "seq": 3}, "all": None})
+        assert ok["data"]["streams"][mine] == {"epoch": epoch, "seq": 8, "state": "recovered", "replay": 5}
+        assert ok["data"]["streams"]["all"]["state"] == "gap"
+        assert await seqs(socket, 2) == [4, 5]
+        assert [await socket.text() for _ in range(3)] == live
+    assert sample("realtime_stream_states_total", state="recovered") == states + 2
+    await flow(node, mine)
+    assert await seqs(back[0], 1) == await seqs(witness, 1) == [9]
+
+
+@pytest.mark.parametrize(
+    ("since", "reason"),
+    [
+        ({"epoch": None, "seq": 6}, "epoch"),  # beyond the head
+        ({"epoch": None, "seq": 2**63 - 1}, "epoch"),
+        ({"epoch": "unknown", "seq": 5}, "epoch"),
+        ({"epoch": None, "seq": -1}, "epoch"),
+        ({"epoch": None, "seq": 2**63}, "epoch"),
+        ({"epoch": None, "seq": "5"}, "epoch"),
+        ("junk", "epoch"),
+        ({"epoch": None, "seq": 1}, "trimmed"),
+        ({"epoch": None, "seq": 2}, "too_many"),
+    ],
+    ids=repr,
+)
+async def test_a_client_that_cannot_go_on_is_told_and_nobody_else_notices(
+    open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str, since: Any, reason: str
+) -> None:
+    node = make_node(replay_max=2 if reason == "too_many" else 500)
+    other, socket = open_socket(node), open_socket(node)
+    await other.authenticate(token)
+    if reason == "trimmed":
+        await asyncio.to_thread(trim, mine, 2)
+    if isinstance(since, dict):
+        since["epoch"] = since["epoch"] or epoch
+    gaps = sample("realtime_gaps_total", reason=reason)
+    ok = await socket.authenticate(token, since={mine: since})
+    assert ok["data"]["streams"][mine] == {"epoch": epoch, "seq": 5, "state": "gap", "replay": 0, "reason": reason}
+    assert sample("realtime_gaps_total", reason=reason) == gaps + 1
+    await flow(node, mine)
+    assert await seqs(socket, 1) == [6]
+    assert await seqs(other, 1) == [6]
+    assert await asyncio.to_thread(lambda: StreamRow.objects.get(name=mine).epoch) == epoch
+
+
+async def test_a_right_that_was_lost_while_the_client_was_away_costs_it_that_stream_only(
+    open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str
+) -> None:
+    since = {mine: {"epoch": epoch, "seq": 4}, "topic.order-2": {"epoch": epoch, "seq": 1}}
+    socket = open_socket()
+    ok = await socket.authenticate(token, ["order-2"], since)
+    streams = ok["data"]["streams"]
+    assert streams["topic.order-2"] == {"epoch": None, "seq": 0, "state": "denied", "replay": 0, "topic": "order-2"}
+    assert (streams[mine]["state"], streams["all"]["state"]) == ("recovered", "new")
+    assert await seqs(socket, 1) == [5]
+
+
+async def test_a_topic_is_resumed_by_subscribe_too(open_socket: OpenSocket, make_node: MakeNode, token: str) -> None:
+    node, news = make_node(), topic_stream("news")
+    [*_, last] = await asyncio.to_thread(commit, news, 3)
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    socket.say(subscribe("news", since={"epoch": last.epoch, "seq": 1}))
+    told = (await socket.frame())["data"]
+    assert (told["state"], told["seq"], told["replay"]) == ("recovered", 3, 2)
+    assert await seqs(socket, 2) == [2, 3]
+    await flow(node, news)
+    assert await seqs(socket, 1) == [4]
+
+
+@pytest.mark.parametrize("way", ["AUTH", "SUBSCRIBE"])
+async def test_a_topic_without_history_gives_none(
+    open_socket: OpenSocket, make_node: MakeNode, token: str, way: str
+) -> None:
+    node, cursors = make_node(), topic_stream("cursors")
+
+    @topic("cursors", history=False)
+    def may_see_cursors(user: Any) -> bool:
+        return True
+
+    node.topics = TopicRegistry([may_see_cursors])
+    [*_, last] = await asyncio.to_thread(commit, cursors, 3)
+    for seq, state in ((2, "gap"), (3, "recovered")):
+        socket, since = open_socket(node), {"epoch": last.epoch, "seq": seq}
+        if way == "AUTH":
+            told = (await socket.authenticate(token, ["cursors"], {cursors: since}))["data"]["streams"][cursors]
+        else:
+            await socket.authenticate(token)
+            socket.say(subscribe("cursors", since=since))
+            told = (await socket.frame())["data"]
+        assert (told["state"], told["replay"]) == (state, 0)
+
+
+async def test_events_in_flight_while_a_token_expires_arrive_once(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, mark: str, mine: Stream, epoch: str, make_token: MakeToken
+) -> None:
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(make_token(alice, mark=mark, now=time.time() - 899.5))
+    for _ in range(5):
+        await flow(node, mine)
+    ended = asyncio.create_task(socket.closed())
+    while not ended.done():
+        await flow(node, mine)
+        await asyncio.sleep(0.02)
+    texts, code = await ended
+    await flow(node, mine)
+    assert code == 4003
+    got = [frame["seq"] for frame in map(json.loads, texts) if "seq" in frame]
+    again = open_socket(node)
+    ok = await again.authenticate(make_token(alice, mark=mark), since={mine: {"epoch": epoch, "seq": got[-1]}})
+    told = ok["data"]["streams"][mine]
+    assert (told["state"], told["replay"] >= 1) == ("recovered", True)
+    got += await seqs(again, told["replay"])
+    assert got == list(range(6, told["seq"] + 1))
+    assert len(got) >= 10
+
+
+async def test_with_a_full_window_ephemeral_events_are_lost_and_durable_ones_wait_for_the_ack(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, mine: Stream, epoch: str, token: str
+) -> None:
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    dropped = sample("realtime_events_window_dropped_total")
+    await flow(node, mine, 250)
+    for number in range(10):
+        push(alice, "ephemeral", number)
+    await flow(node, mine, 400)
+    push(alice, "ephemeral", "lost too")
+    first = [await socket.frame() for _ in range(256)]
+    assert [frame["seq"] for frame in first[:250]] == list(range(6, 256))
+    assert [frame["data"] for frame in first[250:]] == list(range(6))
+    deadline = asyncio.get_running_loop().time() + 5
+    while sample("realtime_events_window_dropped_total") < dropped + 5:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+    assert socket._texts.empty()
+    read = sample("realtime_deliveries_total", source="database")
+    following: list[int] = []
+    for received in (256, 512, 768):
+        socket.say(ack(received))
+        following += await seqs(socket, min(256, 400 - len(following)))
+        if len(following) == 400:
+            break
+    assert following == list(range(256, 656))
+    assert sample("realtime_deliveries_total", source="database") > read
+    push(alice, "ephemeral", "in time")
+    assert (await socket.frame())["data"] == "in time"
+
+
+async def test_an_ack_of_what_was_not_sent_is_a_violation(open_socket: OpenSocket, token: str) -> None:
+    socket = open_socket()
+    await socket.authenticate(token)
+    socket.say(ack(1))
+    texts, code = await socket.closed()
+    assert ([code_of(text) for text in texts], code) == (["bad_frame"], 4502)
+
+
+async def test_what_is_trimmed_before_a_slow_reader_gets_it_is_a_gap_in_mid_connection(
+    open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str
+) -> None:
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    await flow(node, mine, 600)
+    assert await seqs(socket, 256) == list(range(6, 262))
+    await asyncio.to_thread(trim, mine, 300)
+    gaps = sample("realtime_gaps_total", reason="trimmed")
+    socket.say(ack(256))
+    data = {"stream": mine, "epoch": epoch, "seq": 605, "reason": "trimmed"}
+    assert await socket.frame() == {"id": "GAP", "data": data}
+    assert sample("realtime_gaps_total", reason="trimmed") == gaps + 1
+    await flow(node, mine)
+    assert await seqs(socket, 1) == [606]
+
+
+async def test_a_rotation_reaches_every_tab_before_anything_of_the_new_epoch(
+    open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str
+) -> None:
+    node = make_node()
+    tab, seed = open_socket(node), open_socket(node, v1=False)
+    await tab.authenticate(token)
+    await seed.authenticate(token)
+    other = await asyncio.to_thread(rotation.rotate_stream, mine)
+    await flow(node, mine, 2)
+    data = {"stream": mine, "epoch": other, "seq": 2, "reason": "epoch"}
+    assert await tab.frame() == {"id": "GAP", "data": data}
+    await flow(node, mine)
+    assert await seqs(tab, 1) == await seqs(seed, 1) == [3]
+    back = open_socket(node)
+    ok = await back.authenticate(token, since={mine: {"epoch": epoch, "seq": 3}})
+    assert ok["data"]["streams"][mine]["state"] == "gap"
+
+
+@pytest.mark.parametrize("rowless", [True, False])
+async def test_a_restored_backup_is_a_gap_for_everybody(
+    open_socket: OpenSocket,
+    make_node: MakeNode,
+    mine: Stream,
+    epoch: str,
+    token: str,
+    rowless: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    node = make_node()
+    tabs = [open_socket(node) for _ in range(2)]
+    for tab in tabs:
+        await tab.authenticate(token)
+    await flow(node, mine, 3)
+    for tab in tabs:
+        assert await seqs(tab, 3) == [6, 7, 8]
+    await asyncio.to_thread(restore, mine, 4)
+    if rowless:
+        await asyncio.to_thread(StreamRow.objects.all().delete)
+    back = open_socket(node)
+    # What it has is all that the backup has; the numbers after it are given a second time.
+    ok = await back.authenticate(token, since={mine: {"epoch": epoch, "seq": 4}})
+    told = ok["data"]["streams"][mine]
+    assert (told["state"], told["seq"], told["reason"]) == ("gap", 0, "epoch")
+    for tab in tabs:
+        data = {"stream": mine, "epoch": told["epoch"], "seq": 0, "reason": "epoch"}
+        assert await tab.frame() == {"id": "GAP", "data": data}
+    await flow(node, mine)
+    assert [await seqs(tab, 1) for tab in (*tabs, back)] == [[1]] * 3
+    assert "its numbering begins anew" in caplog.text
+
+
+async def test_with_history_away_live_events_go_on_and_nobody_new_gets_a_verdict(
+    open_socket: OpenSocket,
+    make_node: MakeNode,
+    mine: Stream,
+    epoch: str,
+    token: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = make_node()
+    tab = open_socket(node)
+    await tab.authenticate(token)
+    events = await asyncio.to_thread(commit, mine, 3)
+
+    def fail(*args: Any) -> Any:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(history, "heads", fail)
+    node.hub.deliver(events[0])
+    assert await seqs(tab, 1) == [6]
+    for since in (None, {mine: {"epoch": epoch, "seq": 5}}, {mine: "corrupt"}):
+        socket = open_socket(node)
+        await socket.frame()
+        socket.say({"id": "AUTH", "data": {"token": token, "since": since or {}}})
+        await check_sent_away(socket, v1=True)
+    seed = open_socket(node, v1=False)
+    await seed.frame()
+    seed.say(token)
+    await check_sent_away(seed, v1=False)
+    # A hole is no gap: it waits for the database.
+    node.hub.deliver(events[2])
+    await asyncio.sleep(0.2)
+    assert tab._texts.empty()
+    monkeypatch.undo()
+    assert await seqs(tab, 2) == [7, 8]
+    tab.say(subscribe("news"))
+    assert (await tab.frame())["data"]["state"] == "new"
+
+
+async def test_a_socket_that_ends_while_a_topic_opens_leaves_nothing_behind(
+    open_socket: OpenSocket, make_node: MakeNode, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    opening, may_open = asyncio.Event(), asyncio.Event()
+
+    async def open_slowly(stream: Any) -> None:
+        opening.set()
+        await may_open.wait()
+
+    monkeypatch.setattr(node._listener, "open", open_slowly)
+    socket.say(subscribe("news"))
+    await opening.wait()
+    [consumer] = node.consumers
+    consumer.send_away(5)
+    may_open.set()
+    texts, code = await socket.closed()
+    assert [json.loads(text)["id"] for text in texts] == ["RECONNECT"]
+    assert code == 4001
+    assert_empty(node)
 
 
 # Frames that are refused -------------------------------------------------------------------------
@@ -559,12 +940,11 @@ async def test_a_seed_client_need_not_echo(open_socket: OpenSocket, make_node: M
     assert socket.code is None
 
 
-@pytest.mark.parametrize("v1", [True, False])
-async def test_a_slow_reader_is_closed_4002_and_others_go_on(
-    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch, v1: bool
+async def test_a_slow_seed_page_is_closed_4002_and_others_go_on(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str
 ) -> None:
     node = make_node()
-    slow, other = open_socket(node, v1=v1), open_socket(node)
+    slow, other = open_socket(node, v1=False), open_socket(node)
     await slow.authenticate(token)
     await other.authenticate(token)
     reads = asyncio.Event()
@@ -576,15 +956,33 @@ async def test_a_slow_reader_is_closed_4002_and_others_go_on(
 
     consumers = {consumer._writer._send: consumer for consumer in node.consumers}
     consumers[slow._send]._writer._send = write_slowly
-    for _ in range(12):
+    for number in range(12):
         push(alice, "big", "x" * 200_000)
         assert (await other.frame())["id"] == "big"
+        other.say(ack(number + 1))
     reads.set()
     texts, code = await slow.closed()
     assert code == 4002
     assert len(texts) <= 1
     push(alice, "next")
     assert (await other.frame())["id"] == "next"
+
+
+async def test_a_client_that_acknowledges_nothing_for_30_s_is_closed_4002(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str
+) -> None:
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    [consumer] = node.consumers
+    push(alice, "one")
+    await socket.frame()
+    now = asyncio.get_running_loop().time()
+    consumer.end_if_behind(now)
+    consumer.end_if_behind(now + 29)
+    assert socket.code is None
+    consumer.end_if_behind(now + 30)
+    assert await socket.closed() == ([], 4002)
 
 
 async def test_a_drain_sends_every_client_away(open_socket: OpenSocket, make_node: MakeNode, token: str) -> None:
@@ -607,7 +1005,7 @@ async def test_a_drain_sends_every_client_away(open_socket: OpenSocket, make_nod
 def assert_empty(node: Node) -> None:
     """The node remembers no socket."""
     assert node.consumers == set()
-    assert node.hub._members == {}
+    assert [feed.members for feed in node.hub._feeds.values() if feed.members] == []
     assert not node.limits._users
     assert not node.limits._addresses
 

@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 
 from apps.realtime.brokers.base import OnEvent, OnReopened, ignore_reopened
+from apps.realtime.core.codes import GapReason, StreamState
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import ALL, Stream, user_stream
+from apps.realtime.core.resume import Cursor, Head
+from apps.realtime.core.session import Taken
 from apps.realtime.node.hub import LINGER_SECS, Hub
-from tests.unit.realtime.core.driver import event
+from tests.unit.realtime.core.driver import EPOCH, durable, event
+
+from .tabs import Table, TableReader
+from .virtual_time import virtual_time
 
 MINE = user_stream("7")
 
@@ -19,15 +25,15 @@ MINE = user_stream("7")
 class FakeListener:
     """Notes what is opened and released; `open` waits while the test says so."""
 
-    problem = None
-
     def __init__(self) -> None:
+        self.problem: str | None = None
+        self.on_reopened: OnReopened = ignore_reopened
         self.calls: list[tuple[str, Stream]] = []
         self.may_open = asyncio.Event()
         self.may_open.set()
 
     def start(self, on_event: OnEvent, on_reopened: OnReopened = ignore_reopened) -> None:
-        """Nothing comes by itself."""
+        self.on_reopened = on_reopened
 
     async def open(self, stream: Stream) -> None:
         self.calls.append(("open", stream))
@@ -43,15 +49,26 @@ class FakeListener:
 class Tab:
     """A member that notes what it gets."""
 
-    def __init__(self, then: Callable[[], Any] = lambda: None, *, writes: bool = True) -> None:
+    def __init__(self, then: Callable[[], Any] = lambda: None) -> None:
         self.got: list[Event] = []
+        self.at = Cursor(EPOCH, 0)
         self._then = then
-        self._writes = writes
 
     def deliver(self, event: Event) -> bool:
         self.got.append(event)
         self._then()
-        return self._writes
+        return True
+
+    def take(self, event: Event) -> Taken:
+        self.got.append(event)
+        self.at = Cursor(event.epoch, event.seq)
+        return Taken.SENT
+
+    def wants(self, stream: Stream) -> Cursor | None:
+        return self.at
+
+    def gap(self, stream: Stream, head: Head, reason: GapReason) -> None:
+        """Nothing here needs one."""
 
 
 class Loop:
@@ -82,9 +99,19 @@ async def listener() -> FakeListener:
 
 
 @pytest.fixture
-async def hub(listener: FakeListener) -> Hub:
+async def reader() -> TableReader:
+    """The reader beside it: one event has been numbered."""
+    return TableReader(Table(head=1))
+
+
+@pytest.fixture
+async def hub(listener: FakeListener, reader: TableReader) -> Hub:
     """A hub without members."""
-    return Hub(listener)
+
+    async def rotate(stream: Stream, at: Cursor) -> None:
+        raise AssertionError("nothing runs back here")
+
+    return Hub(listener, reader, rotate, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -134,6 +161,7 @@ async def test_a_stream_is_released_some_seconds_after_its_last_member_left(
     assert listener.calls == [("open", MINE)] * 2
     loop.pass_time()
     assert listener.calls[-1] == ("release", MINE)
+    assert hub.position(MINE) == Cursor("", 0)
 
 
 async def test_a_page_that_is_reloaded_finds_its_stream_open(hub: Hub, listener: FakeListener, loop: Loop) -> None:
@@ -185,3 +213,56 @@ async def test_the_last_member_may_leave_while_it_is_served(hub: Hub, loop: Loop
     hub.deliver(event(MINE))
     hub.deliver(event(MINE))
     assert len(leaver.got) == 1
+
+
+async def test_a_durable_event_reaches_who_listens_and_is_known_from_then_on(hub: Hub, loop: Loop) -> None:
+    mine, other = Tab(), Tab()
+    await hub.join(MINE, mine)
+    await hub.join(user_stream("8"), other)
+    one = durable(MINE, 1)
+    hub.deliver(one)
+    assert (mine.got, other.got) == ([one], [])
+    assert hub.position(MINE) == Cursor(EPOCH, 1)
+    # Whoever comes later is served from memory, also while nobody else is there.
+    hub.leave(MINE, mine)
+    late = Tab()
+    await hub.join(MINE, late)
+    verdict = await hub.verdict(MINE, Cursor("another", 1))
+    assert (verdict.state, verdict.reason) == (StreamState.GAP, GapReason.EPOCH)
+    hub.catch_up(MINE, late)
+    assert late.got == [one]
+
+
+async def test_what_is_not_open_is_not_known(hub: Hub) -> None:
+    hub.deliver(durable(MINE, 1))
+    hub.observe(MINE, Head(EPOCH, 5, 0), Cursor(EPOCH, 0))
+    hub.catch_up(MINE, Tab())
+    assert hub.position(MINE) == Cursor("", 0)
+
+
+@virtual_time
+async def test_a_feed_that_was_interrupted_is_compared_with_the_database() -> None:
+    listener, table = FakeListener(), Table(head=5)
+
+    class Reader(TableReader):
+        async def heads(self, streams: Any, *, changed_within_secs: float | None = None) -> dict[Stream, Head]:
+            assert changed_within_secs is None
+            head = await self.head(MINE)
+            return dict.fromkeys(streams, head)
+
+    async def rotate(stream: Stream, at: Cursor) -> None:
+        raise AssertionError("nothing runs back here")
+
+    hub = Hub(listener, Reader(table), rotate, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
+    hub.start()
+    tab = Tab()
+    tab.at = Cursor(EPOCH, 5)
+    await hub.join(MINE, tab)
+    await hub.verdict(MINE, None)
+    table.commit(2)
+    await asyncio.sleep(1)
+    assert tab.got == []
+    listener.on_reopened(MINE)
+    await asyncio.sleep(1)
+    assert [one.seq for one in tab.got] == [6, 7]
+    await hub.close()

@@ -78,6 +78,6 @@ async def test_a_reader_that_is_behind_is_found_without_an_event(
     [consumer] = node.consumers
     fine = open_socket(node)
     await fine.frame()
-    monkeypatch.setattr(consumer._writer, "_queued_bytes", 2 * 1024 * 1024)
+    monkeypatch.setattr(consumer._writer, "_queued_bytes", 3 * 1024 * 1024)
     assert await slow.ended() == 4002
     assert fine.code is None
