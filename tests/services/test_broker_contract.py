@@ -12,7 +12,7 @@ from apps.realtime.brokers.base import Listener, Publisher
 from apps.realtime.brokers.memory import Exchange, MemoryListener, MemoryPublisher
 from apps.realtime.brokers.rabbitmq.listener import RabbitListener
 from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
-from apps.realtime.core.events import Event, EventTemplate
+from apps.realtime.core.events import Event, EventTemplate, numbered
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from tests.signing import SIGNER
 
@@ -121,6 +121,18 @@ async def test_the_frame_arrives_byte_for_byte(broker: Broker) -> None:
     broker.publisher.publish(sent)
     (came,) = await ear.hears(1)
     assert came == sent
+
+
+async def test_a_durable_event_arrives_with_its_number_and_its_outcome_is_told(broker: Broker) -> None:
+    ear = await broker.ear()
+    sent = event(ALL, 1)
+    sent = numbered(ALL, sent.id, sent.frame, sent.mid, "epoch", 2**63 - 1)
+    outcomes: list[tuple[Event, bool]] = []
+    broker.publisher.publish(sent, lambda *outcome: outcomes.append(outcome))
+    (came,) = await ear.hears(1)
+    assert came == sent
+    assert await asyncio.to_thread(broker.publisher.flush, DEADLINE_SECS)
+    assert outcomes == [(sent, True)]
 
 
 async def test_order_is_kept_within_a_stream(broker: Broker) -> None:
