@@ -13,6 +13,7 @@ from ops.services.binaries import (
     ERL_CALL,
     INITDB,
     NGINX,
+    PGBOUNCER,
     POSTGRES,
     PSQL,
     RABBITMQ_SERVER,
@@ -21,7 +22,7 @@ from ops.services.binaries import (
 )
 
 _STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
-PROGRAMS = {"stack": _STACK, "test": (*_STACK, ERL_CALL, CHROMIUM), "drops": (*_STACK, REDIS_SERVER)}
+PROGRAMS = {"stack": _STACK, "test": (*_STACK, ERL_CALL, CHROMIUM, PGBOUNCER), "drops": (*_STACK, REDIS_SERVER)}
 
 
 def missing(purpose: str) -> list[str]:
