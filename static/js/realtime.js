@@ -114,6 +114,7 @@ class Connection {
       onEvent: (event) => call(options.onEvent, event),
       onStream: (change) => call(options.onStream, change),
       onGap: (stream) => call(options.onGap, stream),
+      onDoubt: () => this.#session?.restart(),
       snapshot: options.snapshot,
     });
     const { signal } = this.#listening;

@@ -85,6 +85,11 @@ export class Session {
     this.#socket.close(1000);
   }
 
+  /** Ends the socket for a new one, on which the server says anew where each stream stands. */
+  restart() {
+    this.#giveUp("The page has to be compared with the server.");
+  }
+
   /** Ends the socket if the server has been silent for too long: for a machine that wakes up. */
   check() {
     if (Date.now() - this.#lastBeatAt >= this.#silenceMs) {

@@ -17,6 +17,9 @@ const SNAPSHOT_TIMEOUT_MS = 15_000;
 /** A gap on an open socket comes to all clients at once: their snapshots are asked for within this time. */
 const SPREAD_MS = 2000;
 
+/** So many snapshots of another numbering are waited out: a node that has found one ended looks at all its streams. */
+const DOUBT_AFTER = 2;
+
 /**
  * - `recovered`: everything missed has been applied, `replay` events; 0 proves that nothing was missed
  * - `gap`: something was missed that cannot be replayed
@@ -48,6 +51,7 @@ const SPREAD_MS = 2000;
  * @property {(event: any) => void} onEvent
  * @property {(change: StreamChange) => void} onStream
  * @property {(stream: string) => void} onGap
+ * @property {() => void} onDoubt the server should be asked anew where the streams stand: a new connection
  * @property {((request: SnapshotRequest) => Promise<Snapshot>) | undefined} snapshot
  */
 
@@ -353,6 +357,9 @@ export class Streams {
       this.#resume(asked, snapshot.cursor);
     } else {
       this.#release(new Map());
+      if (snapshot !== null && this.#failures >= DOUBT_AFTER && this.#inAnotherNumbering(snapshot.cursor)) {
+        this.#options.onDoubt();
+      }
     }
     if (this.#gaps().size === 0 && !this.#wanted) {
       this.#failures = 0;
@@ -391,6 +398,13 @@ export class Streams {
       const position = Object.hasOwn(cursor, stream) ? cursor[stream] : undefined;
       return position === undefined || (position.epoch === epoch && position.seq >= base);
     });
+  }
+
+  /** Either the snapshot is outdated, or the server has ended a numbering and this side has not been told yet. */
+  #inAnotherNumbering(/** @type {import("./cursor.js").Cursor} */ cursor) {
+    return Array.from(this.#places).some(
+      ([stream, { epoch }]) => Object.hasOwn(cursor, stream) && cursor[stream].epoch !== epoch,
+    );
   }
 
   #resume(/** @type {Map<string, Place>} */ asked, /** @type {import("./cursor.js").Cursor} */ cursor) {

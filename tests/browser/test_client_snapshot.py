@@ -114,6 +114,24 @@ def test_a_snapshot_older_than_the_gap_is_not_applied(bench: ClientBench) -> Non
     assert bench.shown == ["state"]
 
 
+def test_a_numbering_that_only_the_snapshot_knows(bench: ClientBench) -> None:
+    """All numberings were ended; the node has told of one stream and does not know of the other one yet."""
+    begin(bench, user=gap(3, "epoch", "f"), all=recovered(5, 0))
+    for wait_ms in (750, 1250):
+        bench.give("new", {"user": at(3, "f"), "all": at(0, "f")})
+        bench.wait_ms(wait_ms)
+    assert bench.states[-1] == "online"
+    bench.give("new", {"user": at(3, "f"), "all": at(0, "f")})
+    assert bench.changes[-1]["reason"] == "The page has to be compared with the server."
+    bench.wait_ms(bench.changes[-1]["retryInMs"])
+    auth = bench.online(streams={"user": {**recovered(3, 0), "epoch": "f"}, "all": gap(0, "epoch", "f")})
+    assert auth["since"] == {"user": at(3, "f"), "all": at(5)}
+    assert bench.shown == []
+    bench.give("new", {"user": at(3, "f"), "all": at(0, "f")})
+    bench.event(1, stream="all")
+    assert bench.shown == ["new", "all1"]
+
+
 def test_the_server_back_means_no_long_wait(bench: ClientBench) -> None:
     begin(bench, user=gap(900))
     for wait_ms in (750, 1250, 2250, 4250):

@@ -98,6 +98,20 @@ def test_staff_reach_everybody(alice: Page, bob: Page) -> None:
     expect(alice.get_by_label("Message")).to_have_value("")
 
 
+def test_an_event_with_a_title_is_a_toast(site: Site, alice: Page) -> None:
+    site.shell(
+        "from apps.realtime import notify\n"
+        "alice = User.objects.get(username='alice')\n"
+        "notify(alice, 'report/READY', {'text': '12 pages'}, title='Your report', url='/demo/articles/')\n"
+        "notify(alice, 'report/SEEN', {'text': 'of no interest'})"
+    )
+    expect(alice.locator("#events")).to_contain_text("report/SEEN")
+    toast = alice.locator(".toast")
+    expect(toast).to_have_count(1)
+    expect(toast.locator(".toast-text")).to_have_text("12 pages")
+    expect(toast.get_by_role("link", name="Your report")).to_have_attribute("href", site.url + "/demo/articles/")
+
+
 def test_a_toast_can_be_dismissed(alice: Page) -> None:
     alice.get_by_label("Message").fill("read me")
     alice.get_by_label("Message").press("Enter")

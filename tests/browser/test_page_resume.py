@@ -140,6 +140,18 @@ def test_history_that_is_trimmed_away(own_site: Site, cable: Cable, alice: Page)
     assert logged_news(alice) == ["Afterwards"]
 
 
+def test_a_numbering_that_is_ended(own_site: Site, alice: Page) -> None:
+    """As after a restored backup: the page is told on its open socket, and misses nothing of what follows."""
+    own_site.manage("realtime", "rotate-epoch", "--yes")
+    own_site.shell(PUBLISH.format("Of the new numbering"))
+    expect(alice.locator("#news .news-title").first).to_have_text("Of the new numbering", timeout=60_000)
+    expect(alice.locator("#missed")).to_have_text("reloaded")
+    own_site.shell(PUBLISH.format("And the next"))
+    expect(alice.locator("#news .news-title").first).to_have_text("And the next")
+    assert logged_news(alice)[-1] == "And the next"
+    expect(alice.locator("#connected")).to_have_text("Online")
+
+
 def test_a_server_that_is_killed(own_site: Site, alice: Page) -> None:
     alice.get_by_label("Duration in seconds").fill("60")
     alice.get_by_role("button", name="Start task").click()
