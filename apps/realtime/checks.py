@@ -43,6 +43,14 @@ def check_database(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
                 id="message_flow.E005",
             )
         )
+    if not connections[alias].settings_dict["AUTOCOMMIT"]:
+        messages.append(
+            Error(
+                f"AUTOCOMMIT is off for REALTIME_DATABASE = {alias!r}: what numbers events would never commit.",
+                hint="Leave AUTOCOMMIT on and use transaction.atomic(), or store events in another database.",
+                id="message_flow.E007",
+            )
+        )
     from .models import Deployment, StoredEvent, Stream
 
     for model in (Stream, StoredEvent, Deployment):

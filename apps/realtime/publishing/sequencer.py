@@ -22,7 +22,7 @@ from ..models import Stream as StreamRow
 from .sql import TABLES, now_plus, now_sql, values
 
 # What one transaction does, so that it holds its locks for milliseconds and its memory has a bound.
-STREAMS_MAX: Final = 500
+STREAMS_MAX: Final = 400
 ROWS_MAX: Final = 500
 CHARS_MAX: Final = 8 * 1024 * 1024
 # PostgreSQL ends a numbering that stands still. A node looks for changes of the last 60 s beside its interval: no

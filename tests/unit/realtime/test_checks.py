@@ -71,6 +71,11 @@ def test_a_database_that_cannot_number_is_named(monkeypatch: pytest.MonkeyPatch)
     assert "MySQL" in found()["message_flow.E005"].msg
 
 
+def test_a_database_without_autocommit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
+    assert set(found()) == {"message_flow.E007"}
+
+
 def test_urls_that_are_not_included_are_named(settings: Settings) -> None:
     settings.ROOT_URLCONF = HERE
     messages = found()
