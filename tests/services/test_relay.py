@@ -201,19 +201,27 @@ def test_each_step_goes_by_an_index(alias: str) -> None:
             "SELECT 'user.' || stream, 'e1', 50, 0 FROM generate_series(1, 2000) AS stream"
         )
         cursor.execute("ANALYZE message_flow_storedevent, message_flow_stream")
+    # Something to do for each step.
+    StoredEvent.objects.using(alias).filter(stream__in=[f"user.{name}" for name in range(50)]).update(confirmed_at=None)
+    store(alias, "user.1", 3, created_at=Now() - LONG_AGO)
+    Stream.objects.using(alias).filter(name="user.2").update(epoch="e2", head=0)
     plans: list[str] = []
 
     def explain(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        if sql.startswith("SELECT"):
+        if sql.lstrip().startswith(("SELECT", "UPDATE", "DELETE")):
             with connections[alias].connection.cursor() as cursor:
                 plans.extend(line for (line,) in cursor.execute("EXPLAIN " + sql, params).fetchall())
         return execute(sql, params, many, context)
 
-    relay = Relay(realtime_settings(), Confirming())
+    relay = Relay(replace(realtime_settings(), history_max_events=48), Confirming())
     with connections[alias].execute_wrapper(explain):
         relay._turn()
+        relay._wait(1)
+        relay._turn()
     assert relay.problem is None
-    assert plans
+    assert Stream.objects.using(alias).filter(floor__gte=2).count() > 10
+    assert unconfirmed(alias) == 0
+    assert len(plans) > 100
     assert not [line for line in plans if "Seq Scan on message_flow_storedevent" in line], "\n".join(plans)
 
 

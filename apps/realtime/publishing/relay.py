@@ -93,7 +93,7 @@ class Relay:
                 more = self._turn()
                 walked = walked or self._pruner.walked
                 if self.problem is None and walked and not (more or self._in_flight):
-                    return self._publisher.problem
+                    return None
                 self._wait(0.1, more=more)
             return self.problem or self._publisher.problem or f"it took longer than {within_secs:.0f} s"
         finally:
@@ -198,7 +198,7 @@ class Relay:
             # Nobody may see them any more.
             self._update(_unleased() & _any(ended), confirmed_at=Now())
         self._publish(self._lease_newest(streams))
-        return len(numberings) > len(batch)
+        return len(numberings) > len(batch) and self._publisher.problem is None
 
     def _lease_newest(self, streams: QuerySet[StreamRow]) -> list[Event]:
         newest = self._unconfirmed(_unleased(), stream=OuterRef("name"), epoch=OuterRef("epoch")).order_by("-seq")

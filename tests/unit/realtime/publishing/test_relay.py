@@ -292,6 +292,23 @@ def test_once_says_what_keeps_it(publisher: RecordingPublisher) -> None:
     assert unconfirmed() == [(ALICE, 1)]
 
 
+@pytest.mark.django_db
+def test_once_needs_no_broker_where_nothing_is_left(publisher: RecordingPublisher) -> None:
+    publisher.problem = "the broker is away"
+    assert Relay(realtime_settings(), publisher).run_once(10) is None
+
+
+@pytest.mark.django_db
+def test_a_publisher_that_refuses_everything_is_not_asked_without_end(publisher: RecordingPublisher) -> None:
+    for name in ("a", "b", "c"):
+        StreamRow.objects.create(name=name, epoch="e1", head=1)
+        store(name, 1)
+    publisher.problem, publisher.answer = "no server", False
+    relay = Relay(realtime_settings(), publisher)
+    assert relay._turn() is False
+    assert len(publisher.events) == 1
+
+
 # The loop ----------------------------------------------------------------------------------------
 
 
