@@ -138,6 +138,8 @@ async def exchange_deleted(stage: Stage) -> None:
     code = f'rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{_EXCHANGE}">>), false, <<"chaos">>)'
     async with stage.fault():
         await asyncio.to_thread(stage.plant.rabbitmq.eval, code)
+    # Until the last of them is back, events are lost on the way: the next line must not inherit that.
+    await asyncio.sleep(_found_secs(stage.plant.size))
 
 
 async def node_frozen(stage: Stage) -> None:
