@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from apps.realtime.brokers.rabbitmq.listener import RabbitListener
 from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
 from apps.realtime.brokers.rabbitmq.topology import EXCHANGE
-from apps.realtime.core.events import EventTemplate
+from apps.realtime.core.events import Event, EventTemplate
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from ops.services import RabbitMQ
 from tests.services.rigs.proxy import TcpProxy
@@ -119,6 +120,32 @@ async def test_broker_killed_and_started_again(rig: Rig) -> None:
     await asyncio.to_thread(rig.broker.wait_ready)
     await until(lambda: rig.listener.problem is None, "the listener is back", 5)
     await rig.delivers()
+
+
+async def test_a_node_that_is_busy_with_events_keeps_its_link(broker: RabbitMQ, vhost: str) -> None:
+    """The answer to the watchdog waits behind more events than can be worked off in its time."""
+    rig = Rig(broker, vhost, broker.url(vhost), per_user_queues=True)
+    problems: list[str] = []
+
+    def work(event: Event) -> None:
+        time.sleep(0.02)
+        rig.heard.append((event.stream, json.loads(event.frame)["data"]))
+        if rig.listener.problem is not None:
+            problems.append(rig.listener.problem)
+
+    rig.listener.start(work)
+    await until(lambda: rig.listener.problem is None, "the listener is connected")
+    await rig.open_all()
+    queues = await rig.queues()
+    events = HEARTBEAT_SECS * 4 * 50
+    for number in range(events):
+        template = EventTemplate("busy/PING", number, json.JSONEncoder)
+        rig.publisher.publish(template.for_stream(ALICE, mid=str(number), ts=1.0))
+    await until(lambda: len(rig.heard) == events, "every event was heard")
+    assert problems == []
+    assert await rig.queues() == queues
+    await rig.listener.close()
+    await asyncio.to_thread(rig.publisher.close, 1.0)
 
 
 async def test_queue_deleted_under_the_consumer(rig: Rig) -> None:

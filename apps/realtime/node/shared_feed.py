@@ -291,6 +291,8 @@ class SharedFeed:
                     break
                 for member in members:
                     self._turn_page(member, after, page)
+                    # 256 frames for each of a thousand members are seconds of work: others get their turns.
+                    await asyncio.sleep(0)
 
     def _by_position(self) -> dict[int, list[Member]]:
         waiting: dict[int, list[Member]] = {}

@@ -31,12 +31,14 @@ class Link:
 
     Attributes:
         lost: done, with the reason as text, at the first fault of the connection.
+        heard: set by whoever gets an event from it.
     """
 
     def __init__(self, connection: AbstractConnection, heartbeat_secs: int) -> None:
         self._connection = connection
         self._heartbeat_secs = heartbeat_secs
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.heard = False
         connection.close_callbacks.add(self._connection_closed)
         self._watchdog: asyncio.Task[None] | None = None
 
@@ -99,15 +101,23 @@ class Link:
         """Ask the broker for a sign of life, and for the exchange, twice a heartbeat.
 
         aiormq notices a silent peer after 3 heartbeats; a question with a deadline knows after one and a half. A
-        deleted exchange is found the same way, as its bindings went with it.
+        deleted exchange is found the same way, as its bindings went with it. Events that come are a sign of life, too:
+        a node that is busy with them finds the answer late.
         """
         channel: AbstractChannel | None = None
         try:
             while True:
                 await asyncio.sleep(self._heartbeat_secs / 2)
-                async with asyncio.timeout(self._heartbeat_secs):
-                    channel = channel or await self.channel()
-                    await channel.declare_exchange(EXCHANGE, passive=True)
+                self.heard = False
+                try:
+                    async with asyncio.timeout(self._heartbeat_secs):
+                        channel = channel or await self.channel()
+                        await channel.declare_exchange(EXCHANGE, passive=True)
+                except TimeoutError:
+                    if not self.heard:
+                        raise
+                    # The call that was given up has taken its channel along.
+                    channel = None
         except TimeoutError:
             self.break_off(f"no answer within {self._heartbeat_secs} s")
         except aiormq.exceptions.ChannelNotFoundEntity:

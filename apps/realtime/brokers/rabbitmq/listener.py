@@ -276,6 +276,8 @@ class RabbitListener:
     async def _message(self, message: DeliveredMessage) -> None:
         # aiormq runs a task for each delivery, started in order: nothing may be awaited before the hand-over.
         metrics.RECEIVED.inc()
+        if self._wiring is not None:
+            self._wiring.link.heard = True
         key = message.routing_key or ""
         properties = message.header.properties
         try:
