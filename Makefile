@@ -35,6 +35,7 @@ test: check ## Everything, on real parts; installs what is missing with apt
 		'unit=nice -n 5 $(BIN)/pytest tests/unit' \
 		'browser=nice -n 5 $(BIN)/pytest tests/browser'
 	$(BIN)/python -m ops.side_by_side 'alone=$(BIN)/pytest tests/services -m alone'
+	$(BIN)/python -m tests.chaos --quick
 
 chaos: dev ## Break every part of a running site and count what each tab applied; QUICK=1: every fault once
 	ops/install-test-deps

@@ -5,6 +5,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -43,6 +44,10 @@ async def run(*, quick: bool, only: str) -> int:
     plant = Plant(FOLDER, size)
     stage = Stage(plant, quick=quick)
     began = time.monotonic()
+    task = asyncio.current_task()
+    assert task is not None
+    # Everything that was started is in sessions of its own: whoever ends this process ends all of it.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         await plant.start()
         print(f"{len(plant.tabs)} tabs of {len(plant.users)} users on {len(plant.nodes)} nodes. Logs: {FOLDER}")

@@ -160,11 +160,17 @@ async def broker_frozen(stage: Stage) -> None:
 
 
 async def broker_gone(stage: Stage) -> None:
-    """Durable events go on arriving, only slower."""
-    broker = stage.plant.rabbitmq
+    """Durable events go on arriving, only slower, also by a node that starts meanwhile."""
+    broker, node = stage.plant.rabbitmq, stage.plant.nodes[1]
     async with stage.fault():
         await asyncio.to_thread(broker.stop)
-        await asyncio.sleep(stage.choose(60, 12))
+        await asyncio.sleep(stage.choose(30, 6))
+        await asyncio.to_thread(stage.plant.meters.read)
+        await asyncio.to_thread(node.stop)
+        stage.plant.start_node(1)
+        await asyncio.sleep(stage.choose(30, 6))
+        if node.is_ready:
+            stage.wrong[stage.line].append("a node calls itself ready without RabbitMQ")
         broker.start()
         await asyncio.to_thread(broker.wait_ready)
 

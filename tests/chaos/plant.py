@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -173,7 +174,7 @@ class Plant:
         await self._open_tabs()
 
     async def close(self) -> None:
-        """End every process; logs stay."""
+        """End every process; logs stay, the data of the servers do not."""
         for tab in [*self.tabs, *self.naive]:
             await tab.close()
         if hasattr(self, "raw"):
@@ -190,6 +191,8 @@ class Plant:
             await asyncio.to_thread(proxy.close)
         await asyncio.to_thread(self.rabbitmq.close)
         await asyncio.to_thread(self.postgres.stop)
+        for data in (self.postgres.data, self.rabbitmq.folder / "mnesia"):
+            shutil.rmtree(data, ignore_errors=True)
 
     # Processes
 
