@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from tests.chaos.plant import Plant
 from tests.chaos.records import Fault
 
-# The load before and after a fault.
-_CALM_SECS = 1.0
 # Longer than any limit of the card: what comes later than its limit is late, what does not come by then is lost.
 _PATIENCE_SECS = 15.0
 
@@ -82,13 +80,17 @@ class Stage:
         self.began[line.name] = time.time()
         if line.loaded:
             await self.load()
-        await asyncio.sleep(_CALM_SECS)
+        # The load before and after a fault.
+        await asyncio.sleep(self.choose(3, 1))
         await line.play(self)
-        await asyncio.sleep(_CALM_SECS)
+        await asyncio.sleep(self.choose(3, 1))
         await self.rest()
         if not await plant.settled(line.limit_secs + _PATIENCE_SECS):
             self.wrong[line.name].append("not every tab has everything")
-        self.counted[line.name] = plant.meters.take()
+        counted = plant.meters.take()
+        for name in self.lines.keys() - self.counted.keys():
+            # This line and those within it.
+            self.counted[name] = counted
         await asyncio.to_thread(plant.ledger.collect)
         self.wrong[line.name] += self._deaths()
         await plant.spread()
