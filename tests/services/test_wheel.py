@@ -194,6 +194,20 @@ def test_the_project_stands_and_no_migration_is_missing(migrated: Project) -> No
     assert migrated.manage("shell", "-v0", "-c", "import sys; print('apps' in sys.modules)").strip() == "False"
 
 
+def test_a_page_of_the_project_carries_its_cursor(migrated: Project) -> None:
+    printed = migrated.manage(
+        *("shell", "-v0", "-c"),
+        "from django.http import HttpRequest\n"
+        "from django.template import Context, Engine\n"
+        "from django.template.backends.django import get_installed_libraries\n"
+        "from message_flow import with_cursor\n"
+        "engine = Engine(libraries=get_installed_libraries())\n"
+        "page = engine.from_string('{% load realtime %}{% realtime_cursor %}')\n"
+        "print(with_cursor(lambda request: page.render(Context({'request': request})))(HttpRequest()))",
+    )
+    assert printed.strip() == '<script id="realtime-cursor" type="application/json">{}</script>'
+
+
 @pytest.mark.parametrize("line", LINES)
 def test_check_names_the_line_that_is_missing(library: Path, tmp_path: Path, line: str) -> None:
     module, text, words = LINES[line]
