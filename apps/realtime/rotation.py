@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from . import metrics
 from .conf import realtime_settings
-from .core.names import Stream
+from .core.names import ALL, Stream
 from .models import Deployment, new_epoch
 from .models import Stream as StreamRow
 
@@ -29,6 +29,9 @@ def rotate_all() -> tuple[str, int]:
     epoch = new_epoch()
     with _locked_deployment() as deployment:
         deployment.update(epoch=epoch)
+        # A stream without a row changes with the deployment, and nobody can see when. Every node has this one open, and
+        # looks at all of them when it changes.
+        _streams().bulk_create([StreamRow(name=ALL, epoch=epoch)], ignore_conflicts=True)
         # In the order in which the sequencer locks them: an UPDATE alone takes them as they lie on disk.
         deque(_streams().select_for_update().order_by("name").values_list("name").iterator(), maxlen=0)
         count = _begin_anew(_streams(), epoch)

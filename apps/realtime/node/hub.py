@@ -104,8 +104,14 @@ class Hub:
     def _feed(self, stream: Stream) -> SharedFeed:
         feed = self._feeds.get(stream)
         if feed is None:
-            feed = self._feeds[stream] = SharedFeed(stream, self._reader, self._rotate, replay_max=self._replay_max)
+            feed = self._feeds[stream] = SharedFeed(
+                stream, self._reader, self._rotate, self._one_rotated, replay_max=self._replay_max
+            )
         return feed
+
+    def _one_rotated(self) -> None:
+        # Seldom alone: an operator rotates all of them, and those without a row show it to nobody who does not ask.
+        self._heads.reopened(None)
 
     def _release(self, stream: Stream) -> None:
         del self._lingering[stream]

@@ -60,12 +60,15 @@ class SharedFeed:
         members: who listens; a dict as an ordered set: who came first is served first.
     """
 
-    def __init__(self, stream: Stream, reader: HistoryReader, rotate: Rotate, *, replay_max: int) -> None:
+    def __init__(
+        self, stream: Stream, reader: HistoryReader, rotate: Rotate, on_rotated: Callable[[], None], *, replay_max: int
+    ) -> None:
         self.members: dict[Member, None] = {}
         self._stream = stream
         self._feed = Feed(stream)
         self._reader = reader
         self._rotate = rotate
+        self._on_rotated = on_rotated
         self._replay_max = replay_max
         # Members that miss an event and have room for it.
         self._lagging: dict[Member, None] = {}
@@ -160,6 +163,7 @@ class SharedFeed:
             self._begin_check()
 
     def _rotated(self, head: Head) -> None:
+        self._on_rotated()
         self._lagging.clear()
         for member in list(self.members):
             self._break(member, head, GapReason.EPOCH)

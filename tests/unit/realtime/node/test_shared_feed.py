@@ -34,7 +34,7 @@ class Rig:
         self.table = Table(head, floor)
         self.reader = TableReader(self.table)
         self.rotations = 0
-        self.feed = SharedFeed(MINE, self.reader, self.rotate, replay_max=REPLAY_MAX)  # type: ignore[arg-type]
+        self.feed = SharedFeed(MINE, self.reader, self.rotate, lambda: None, replay_max=REPLAY_MAX)  # type: ignore[arg-type]
 
     async def rotate(self, stream: Stream, at: Cursor) -> None:
         """As `rotation.rotate_regressed`."""
