@@ -122,8 +122,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.cursors: dict[Stream, Cursor] = {}
         self.verdicts: dict[Stream, Verdict] = {}
         self.by_frame: dict[str, Event] = {}
-        # How many ephemeral events wait for AUTH OK.
-        self.held = 0
+        # Ephemeral events that wait for AUTH OK, by frame.
+        self.held: dict[str, Event] = {}
         # Sizes of the event frames since AUTH OK, and how many of them are acknowledged.
         self.sizes: list[int] = []
         self.acked = 0
@@ -203,6 +203,7 @@ class SessionMachine(RuleBasedStateMachine):
             streams = [*self.question.streams, *(stream for stream in topics.values() if stream is not None)]
             self.verdicts = dict(zip(streams, verdicts, strict=False))
             self.answer(self.session.opened(self.driven.clock.now, topics, self.verdicts))
+            assert not [one for one in self.held.values() if one.stream in self.cursors], "held, and not written"
         elif isinstance(self.question, Subscribe):
             assert isinstance(self.session, V1Session)
             topic, ref = self.question.topic, self.question.ref
@@ -239,8 +240,8 @@ class SessionMachine(RuleBasedStateMachine):
         one = event(stream)
         self.by_frame[one.frame] = one
         wanted = stream in self.cursors and self.has_room
-        if not self.authenticated and self.session.state is State.OPENING and self.held < MAX_HELD_EVENTS:
-            self.held += 1
+        if self.session.state is State.OPENING and len(self.held) < MAX_HELD_EVENTS:
+            self.held[one.frame] = one
         assert self.session.deliver(one) is wanted
         if wanted:
             self.written(one.frame)
@@ -429,6 +430,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def event_written(self, one: Event) -> None:
         assert self.authenticated, "an event before AUTH OK"
+        self.held.pop(one.frame, None)
         assert one.stream in self.cursors, f"an event of {one.stream}"
         assert self.has_room, "an event beyond the window"
         if len(self.sizes) == self.acked:

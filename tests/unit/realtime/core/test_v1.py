@@ -620,6 +620,21 @@ class V1Machine(SessionMachine):
     def client_changes_topics(self, topic: str, subscribe: bool, ref: int | None) -> None:
         self.run(self.driven.say(ask("SUBSCRIBE" if subscribe else "UNSUBSCRIBE", topic, ref)))
 
+    @precondition(lambda self: self.question is None and self.cursors)
+    @rule(data=st.data(), meanwhile=st.sampled_from(["asked", "asked", "broken", "left"]))
+    def client_falls_behind_and_comes_up_again(self, data: st.DataObject, meanwhile: str) -> None:
+        stream = data.draw(st.sampled_from(sorted(self.cursors)), "stream")
+        self.pour(stream, WINDOW_EVENTS - len(self.sizes) + self.acked, 100)
+        if meanwhile == "asked":
+            self.somebody_asks_where_it_stands(stream)
+        elif meanwhile == "broken":
+            self.pour(stream, 1, 100)
+            self.stream_breaks(stream, 5, "e2", GapReason.TRIMMED)
+        else:
+            self.pour(stream, 1, 100)
+            self.client_changes_topics(data.draw(st.sampled_from(TOPICS), "topic"), False, None)
+        self.say(json.dumps(ack(len(self.sizes))))
+
     @precondition(lambda self: self.question is None and self.sizes and not self.closed)
     @rule(behind=st.sampled_from([0, 0, 0, 0, 1, 1, 10, 255, -1]))
     def client_acknowledges(self, behind: int) -> None:
