@@ -72,7 +72,9 @@ class Ours:
     """Message Flow: `notify(EVERYONE, …)`, two nodes, RabbitMQ, PostgreSQL."""
 
     def __init__(self, folder: Path) -> None:
-        self._plant = Plant(folder / "ours", Size(users=CLIENTS // TABS_PER_USER, rate=RATE))
+        # For the judge, who reads all of it at the end.
+        settings = {"REALTIME_HISTORY_MAX_EVENTS": "1000000"}
+        self._plant = Plant(folder / "ours", Size(CLIENTS // TABS_PER_USER, RATE, settings))
         self.fronts: list[list[TcpProxy]] = []
 
     async def start(self) -> None:
@@ -92,6 +94,7 @@ class Ours:
         committal = Committal(self._plant.ledger.events)
         tabs = [tab.diary for tab in self._plant.tabs]
         score = judge(committal, tabs, {_ROW: 0.0}, {})[_ROW]
+        assert not score.unknown, score.details[0]
         due = score.sent * len(tabs)
         return Result("Message Flow", score.sent, due, due - score.lost - score.told, score.twice)
 

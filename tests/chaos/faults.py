@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 from tests.chaos.plant import DATABASE, GROUPS, NODES
+from tests.chaos.records import Verdict
 from tests.chaos.sizes import Size
 from tests.chaos.stage import Line, Stage
+from tests.chaos.tab import Tab
 from tests.chaos.traps import STAGES
 
 # Between two faults of one kind: long enough that the first one's limit has passed.
@@ -224,7 +226,7 @@ async def networks_cut(stage: Stage) -> None:
 
     async def cut(group: int) -> None:
         while True:
-            await asyncio.sleep(random.uniform(1, stage.choose(8, 3)))
+            await asyncio.sleep(random.uniform(stage.choose(5, 1), stage.choose(10, 3)))
             if time.monotonic() > end:
                 return
             async with stage.fault(group):
@@ -283,14 +285,11 @@ async def history_trimmed(stage: Stage) -> None:
         tab.come_back()
     await plant.until(lambda: all(tab.online for tab in away), 20)
     for tab, mark, stream in zip(away, marks, streams, strict=True):
-        told = [entry for entry in tab.diary.entries[mark:] if getattr(entry, "state", "") == "gap"]
-        if not any(entry.stream == stream and getattr(entry, "reason", "") == "trimmed" for entry in told):
+        told = [entry for entry in tab.diary.entries[mark:] if isinstance(entry, Verdict)]
+        if not any((entry.stream, entry.state, entry.reason) == (stream, "gap", "trimmed") for entry in told):
             stage.wrong[stage.line].append(f"{tab.diary.name} was not told that {stream} is trimmed")
-    others = [tab for tab in plant.tabs if tab not in away]
-    for tab in others:
-        if any(
-            getattr(entry, "state", "") == "gap" and entry.at > stage.began[stage.line] for entry in tab.diary.entries
-        ):
+    for tab in plant.tabs:
+        if tab not in away and _gaps(stage, tab):
             stage.wrong[stage.line].append(f"{tab.diary.name} was told of a gap though it was never away")
     await stage.load()
 
@@ -320,14 +319,21 @@ async def backup_restored(stage: Stage) -> None:
         tab.come_back()
     await stage.load()
     await asyncio.sleep(4)
-    for tab in plant.tabs:
-        told = {
-            entry.stream
-            for entry in tab.diary.entries
-            if getattr(entry, "state", "") == "gap" and entry.at > stage.began[stage.line]
-        }
-        if missing := set(tab.diary.streams) - told:
-            stage.wrong[stage.line].append(f"{tab.diary.name} was not told of the new epoch of {sorted(missing)}")
+
+
+def everybody_told(stage: Stage) -> list[str]:
+    """Each tab, there or away, was told of the new epoch of each of its streams."""
+    wrong = []
+    for tab in stage.plant.tabs:
+        if missing := set(tab.diary.streams) - _gaps(stage, tab):
+            wrong.append(f"{tab.diary.name} was not told of the new epoch of {sorted(missing)}")
+    return wrong
+
+
+def _gaps(stage: Stage, tab: Tab) -> set[str]:
+    """The streams that a tab was told to load anew in this line."""
+    entries = [entry for entry in tab.diary.entries if isinstance(entry, Verdict)]
+    return {entry.stream for entry in entries if entry.state == "gap" and entry.at > stage.began[stage.line]}
 
 
 async def _start_node(stage: Stage, number: int) -> None:
@@ -365,5 +371,5 @@ def lines(size: Size) -> list[Line]:
         Line("client networks cut for 2 s", networks_cut),
         Line("every client reconnects", everybody_reconnects),
         Line("history trimmed", history_trimmed, gaps=True),
-        Line("backup restored, epoch rotated", backup_restored, gaps=True),
+        Line("backup restored, epoch rotated", backup_restored, gaps=True, verify=everybody_told),
     ]

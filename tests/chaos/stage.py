@@ -25,7 +25,7 @@ class Line:
         gaps: whether clients may be told of gaps.
         calm: nothing is broken: nearly all must come by the broker, and the nodes must nearly never ask the database.
         median_secs: what half of the events may take while something is broken; None: any time.
-        loaded: whether the web processes publish by themselves.
+        verify: called when everybody has everything; returns what is wrong.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Line:
     gaps: bool = False
     calm: bool = False
     median_secs: float | None = None
-    loaded: bool = True
+    verify: Callable[["Stage"], list[str]] | None = None
 
 
 class Stage:
@@ -78,8 +78,7 @@ class Stage:
         self.lines[line.name] = line
         plant.meters.take()
         self.began[line.name] = time.time()
-        if line.loaded:
-            await self.load()
+        await self.load()
         # The load before and after a fault.
         await asyncio.sleep(self.choose(3, 1))
         await line.play(self)
@@ -87,6 +86,8 @@ class Stage:
         await self.rest()
         if not await plant.settled(line.limit_secs + _PATIENCE_SECS):
             self.wrong[line.name].append("not every tab has everything")
+        if line.verify is not None:
+            self.wrong[line.name] += line.verify(self)
         counted = plant.meters.take()
         for name in self.lines.keys() - self.counted.keys():
             # This line and those within it.

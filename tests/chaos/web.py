@@ -77,7 +77,8 @@ class Web:
                 self._write(["done", n, time.time(), 1])
 
     def _user(self, n: int) -> str:
-        return self._users[n % len(self._users)]
+        # One further in each round: the numbers that go to somebody else would always fall on the same users.
+        return self._users[(n + n // len(self._users)) % len(self._users)]
 
     def _write(self, line: list[Any]) -> None:
         # Unbuffered: it outlives a SIGKILL.
