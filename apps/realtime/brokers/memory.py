@@ -72,14 +72,15 @@ class MemoryPublisher:
         """Nothing to connect."""
 
     def publish(self, event: Event, settled: Settled | None = None) -> None:
-        self._problem = None if self._exchange.route(event) else self._send(event)
-        if self._problem is None:
+        # A name of this call's own: another thread may publish in between.
+        problem = self._problem = None if self._exchange.route(event) else self._send(event)
+        if problem is None:
             metrics.PUBLISHED.labels("confirmed").inc()
         elif not event.seq:
             metrics.PUBLISH_DROPPED.labels("no_server").inc()
-            self._log.warning("An event reached nobody: %s", self._problem)
+            self._log.warning("An event reached nobody: %s", problem)
         if settled is not None:
-            settled(event, self._problem is None)
+            settled(event, problem is None)
 
     def flush(self, timeout_secs: float) -> bool:
         return True

@@ -181,6 +181,21 @@ def test_a_durable_event_that_reaches_nobody_stays_and_is_no_loss(caplog: pytest
     assert caplog.text == ""
 
 
+async def test_an_outcome_is_that_of_its_own_event(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads share the publisher: an event that arrives says nothing about one that did not just before it."""
+    exchange = Exchange()
+    publisher = MemoryPublisher(exchange, None, SIGNER)
+    outcomes: list[bool] = []
+
+    def meanwhile(*_: object) -> None:
+        exchange.attach(node.listener)
+        publisher.publish(event(ALL), lambda _, confirmed: outcomes.append(confirmed))
+
+    monkeypatch.setattr(publisher._log, "warning", meanwhile)
+    publisher.publish(event(ALL), lambda _, confirmed: outcomes.append(confirmed))
+    assert outcomes == [True, False]
+
+
 # The local socket --------------------------------------------------------------------------------
 
 
