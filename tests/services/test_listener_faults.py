@@ -43,6 +43,7 @@ class Rig:
         self.broker = broker
         self.vhost = vhost
         self.heard: list[tuple[Stream, int]] = []
+        self.reopened: list[Stream] = []
         self.listener = RabbitListener(
             listener_url, heartbeat_secs=HEARTBEAT_SECS, per_user_queues=per_user_queues, signer=SIGNER
         )
@@ -50,7 +51,9 @@ class Rig:
         self._number = 0
 
     async def start(self) -> None:
-        self.listener.start(lambda event: self.heard.append((event.stream, json.loads(event.frame)["data"])))
+        self.listener.start(
+            lambda event: self.heard.append((event.stream, json.loads(event.frame)["data"])), self.reopened.append
+        )
         await until(lambda: self.listener.problem is None, "the listener is connected")
         await self.open_all()
 
@@ -193,6 +196,7 @@ async def test_a_stream_that_the_broker_refuses_costs_the_others_no_event(broker
         for stream in users:
             assert [number for heard, number in rig.heard if heard == stream] == list(range(1, rounds + 1))
         assert rig.listener.problem is None
+        assert newcomer not in rig.reopened
 
         await rig.ctl("clear_vhost_limits", "--vhost", vhost)
         template = EventTemplate("fault/PING", 0, json.JSONEncoder)
@@ -200,6 +204,8 @@ async def test_a_stream_that_the_broker_refuses_costs_the_others_no_event(broker
             while not any(stream == newcomer for stream, _ in rig.heard):
                 rig.publisher.publish(template.for_stream(newcomer, mid="m", ts=1.0))
                 await asyncio.sleep(0.05)
+        # Whoever had waited went on without it, so its head has to be compared.
+        assert newcomer in rig.reopened
     finally:
         await rig.listener.close()
         await asyncio.to_thread(rig.publisher.close, 1.0)

@@ -41,7 +41,7 @@ _STABLE_SECS: Final = 10.0
 class _Feed:
     """One stream on one link: whether it is wanted, and the queue that carries it (None, or dead, when none does).
 
-    `flowed` is true once it may have carried events, on this link or one before: opening it then is opening it again.
+    `flowed` is true once somebody counts on its events, on this link or one before: opening it then is opening it anew.
     """
 
     __slots__ = ("flowed", "lock", "queue", "stream", "wanted")
@@ -125,6 +125,8 @@ class RabbitListener:
         if self._wiring is not None and not feed.is_open:
             # A task of its own: a socket that gives up waiting must not cancel a call on a shared channel.
             await asyncio.wait({self._begin_settling(feed)}, timeout=OPEN_TIMEOUT_SECS)
+            # Whoever gave up waiting reads the head now, before the stream is open: it has to be compared again then.
+            feed.flowed = True
 
     def release(self, stream: Stream) -> None:
         feed = self._feeds.get(stream)
