@@ -60,12 +60,15 @@ def check_event_id(event_id: object) -> str:
     """Return the id if an application may use it.
 
     Raises:
-        BadEvent: no text, empty, over 255 bytes, no valid Unicode, or reserved by the protocol.
+        BadEvent: no text, empty, over 255 bytes, no valid Unicode, with a zero byte, which PostgreSQL cannot store, or
+            reserved by the protocol.
     """
     if not isinstance(event_id, str) or not event_id:
         raise BadEvent(f"an event id is a text that is not empty, not {_quoted(event_id)}")
     if event_id in RESERVED_IDS:
         raise BadEvent(f"the event id {event_id!r} is reserved by the protocol: choose another one")
+    if "\0" in event_id:
+        raise BadEvent(f"the event id {_quoted(event_id)} holds a zero byte")
     try:
         size = len(event_id.encode())
     except UnicodeEncodeError as error:
