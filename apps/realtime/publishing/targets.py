@@ -9,6 +9,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import router
+from django.db.models import Model
 
 from ..core.errors import BadRecipient
 from ..core.names import ALL, Stream, topic_stream, user_stream
@@ -69,17 +70,26 @@ def _each(to: Recipient) -> Iterable[Recipient]:
 
 
 def _stream_of(to: Recipient, topics: TopicRegistry) -> Stream:
-    if isinstance(to, Topic):
+    if isinstance(to, Topic) and isinstance(to.name, str):
         topics.require(to.name)
         return topic_stream(to.name)
     if isinstance(to, Everyone):
         return ALL
     key = getattr(to, "pk", to)
-    if isinstance(key, bool) or not isinstance(key, str | int | UUID):
+    if isinstance(key, bool) or not isinstance(key, str | int | UUID) or _is_no_user(to):
         raise BadRecipient(
             f"{to!r} names no user: pass a saved user, a primary key, Topic(name), EVERYONE or a list of these"
         )
     return user_stream(str(key))
+
+
+def _is_no_user(to: Recipient) -> bool:
+    """An object of another model: its key may be that of some user, who would get what is not meant for them."""
+    if not isinstance(to, Model):
+        return False
+    users = get_user_model()
+    # A migration's model of users is another class of the same name.
+    return not isinstance(to, users) and to._meta.label != users._meta.label
 
 
 def _was_saved(user: Recipient) -> bool:

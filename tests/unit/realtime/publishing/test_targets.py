@@ -4,9 +4,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, Group
 from django.db import connection
+from django.db.migrations.state import ProjectState
 from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
@@ -83,6 +85,9 @@ def test_a_queryset_is_many(topics: TopicRegistry, make_user: Any) -> None:
         AnonymousUser(),
         SimpleLazyObject(AnonymousUser),
         User(),  # unsaved
+        Group(pk=7),  # not user 7
+        SimpleLazyObject(lambda: Group(pk=7)),
+        Topic(None),  # type: ignore[arg-type]
         Shop(True),
         Shop(1.5),
         [None],
@@ -94,6 +99,12 @@ def test_a_queryset_is_many(topics: TopicRegistry, make_user: Any) -> None:
 def test_what_names_nobody_is_refused(topics: TopicRegistry, to: Any) -> None:
     with pytest.raises(BadRecipient):
         streams_of(to, topics)
+
+
+def test_the_users_of_a_migration_are_users(topics: TopicRegistry) -> None:
+    of_then = ProjectState.from_apps(apps).apps.get_model(User._meta.label)
+    assert not issubclass(of_then, User)
+    assert streams_of(of_then(pk=7), topics) == ["user.7"]
 
 
 def test_an_undeclared_topic_is_refused(topics: TopicRegistry) -> None:
