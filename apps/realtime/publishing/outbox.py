@@ -191,12 +191,12 @@ class _Worker(threading.Thread):
         with self._changed:
             # There may be more; other streams first.
             self._streams.update(dict.fromkeys(streams))
-            self._published.update(map(_place, events))
+            self._published.update(map(Place.of, events))
         for event in events:
             self._publisher.publish(event, self._settled)
 
     def _settled(self, event: Event, confirmed: bool) -> None:
-        place = _place(event)
+        place = Place.of(event)
         with self._changed:
             # Not there: it was let go of.
             if place in self._published:
@@ -220,7 +220,8 @@ class _Worker(threading.Thread):
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-            logger.warning("Committed events wait: %s: %s. Trying again", type(error).__name__, error)
+            reason = " ".join(str(error).split())  # PostgreSQL's have several lines
+            logger.warning("Committed events wait: %s: %s. Trying again", type(error).__name__, reason)
         with self._changed:
             if now - self._failing_since > _GIVE_UP_SECS:
                 self._streams.clear()
@@ -237,7 +238,3 @@ class _Worker(threading.Thread):
             connections[realtime_settings().database].close()
         except Exception:
             logger.debug("Closing the outbox's connection failed", exc_info=True)
-
-
-def _place(event: Event) -> Place:
-    return Place(event.stream, event.epoch, event.seq)

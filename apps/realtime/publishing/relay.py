@@ -148,8 +148,8 @@ class Relay:
     def _settle(self) -> bool:
         """Write down what became of the events that were published."""
         confirmed = [event for event, outcome in self._outcomes if outcome]
-        confirm(map(_place, confirmed))
-        release(_place(event) for event, outcome in self._outcomes if not outcome)
+        confirm(map(Place.of, confirmed))
+        release(Place.of(event) for event, outcome in self._outcomes if not outcome)
         # Whoever has a later event knows that the earlier ones exist: nobody needs them published any more.
         last: dict[tuple[Stream, str], int] = defaultdict(int)
         for event in confirmed:
@@ -176,7 +176,7 @@ class Relay:
             self._publish(events)
         else:
             # Once the broker is back, the newest of each stream is enough.
-            release(map(_place, events))
+            release(map(Place.of, events))
         return len(events) > 0
 
     def _take(self) -> bool:
@@ -284,7 +284,3 @@ def _any(which: Iterable[Q]) -> Q:
 def _parts(all_of_it: list[T]) -> Iterator[list[T]]:
     for start in range(0, len(all_of_it), STREAMS_A_BATCH):
         yield all_of_it[start : start + STREAMS_A_BATCH]
-
-
-def _place(event: Event) -> Place:
-    return Place(event.stream, event.epoch, event.seq)

@@ -7,6 +7,7 @@ from django.db import connections
 
 from .. import metrics
 from ..conf import realtime_settings
+from ..core.events import Event
 from ..core.names import Stream
 from .sql import TABLES, now_sql, values
 
@@ -20,6 +21,10 @@ class Place(NamedTuple):
     stream: Stream
     epoch: str
     seq: int
+
+    @classmethod
+    def of(cls, event: Event) -> "Place":
+        return cls(event.stream, event.epoch, event.seq)
 
 
 def confirm(places: Iterable[Place]) -> None:
