@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.db import Error
 from django.utils.asyncio import async_unsafe
 
+from ..core.errors import RealtimeError
 from ..topics import topic_registry
 from .notify import notify
 from .push import push
@@ -78,8 +79,9 @@ class task_progress:
         state = self._state() | {"error": type(error).__name__}
         try:
             notify(self._to, "task/FAILED", state)
-        except Error:
-            # Often the task's own error has broken the transaction or the connection, and it is the one to be raised.
+        except (Error, RealtimeError):
+            # Often the task's own error has broken the transaction or the connection, or the user is gone, too; it is the
+            # one to be raised.
             logger.warning("The failure of task %r could not be stored", self._label, exc_info=True)
             push(self._to, "task/FAILED", state)
 

@@ -135,6 +135,19 @@ def test_without_a_database_a_failure_is_pushed(
     assert [event.id for event in published.events] == ["task/PROGRESS", "task/FAILED"]
 
 
+def test_a_user_who_is_gone_at_the_end_hides_no_error(
+    published: RecordingPublisher, clock: Clock, user: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work() -> None:
+        user.delete()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), task_progress(user.pk, "Import", total=10):
+        work()
+    assert not StoredEvent.objects.exists()
+    assert "could not be stored" in caplog.text
+
+
 def test_two_tasks_can_be_told_apart(published: RecordingPublisher, clock: Clock, user: Any) -> None:
     with task_progress(user, "a", total=1) as one, task_progress(user, "b", total=1) as other:
         assert one.id != other.id
