@@ -31,7 +31,7 @@ on=${AMQP_URL+$(printf 'AMQP_URL=%q ' "$AMQP_URL")}
 cat << TEXT
 
 Try, with the page open, from a second shell:
-  $on$python manage.py realtime publish --user alice --id 'EXAMPLE ID' --data '{"n": 1}'
+  $on$python manage.py realtime notify --user alice --id 'EXAMPLE ID' --data '{"n": 1}'
   $on$python manage.py publish_news --title 'Hello everybody'
   $on$python manage.py shell -c "from apps.demo.models import *; from django.contrib.auth.models import User
 Comment.objects.create(article=Article.objects.filter(author__username='alice').first(), author=User.objects.get(username='bob'), text='From a shell')"

@@ -15,7 +15,7 @@ Message Flow {state} at http://127.0.0.1:{port}/
   Sign in as alice (staff), bob or carol, password {password}
   Notify alice from another shell:
       . run/stack.env
-      {bin}/python manage.py realtime publish --user alice --id 'EXAMPLE ID' --data '{{"n": 1}}'
+      {bin}/python manage.py realtime notify --user alice --id 'EXAMPLE ID' --data '{{"n": 1}}'
   Look at the broker:    run/rabbitmqctl list_queues name consumers messages
   See what runs:         {bin}/supervisorctl -c run/supervisord.conf status
   Kill any of it -9: it comes back, and the open page with it.
