@@ -103,9 +103,11 @@ class RealtimeConsumer(AsyncConsumer):
         """The last durable event that was written; None while this socket can take none."""
         return self._session.wants(stream)
 
-    def gap(self, stream: Stream, head: Head, reason: GapReason) -> None:
-        """The stream goes on behind `head`; the client is told."""
+    def gap(self, stream: Stream, head: Head, reason: GapReason) -> bool:
+        """The stream goes on behind `head`, and the client is told; False where it does not listen, or not yet."""
+        listens = stream in self._session.streams
         self._perform(self._session.gap(stream, head, reason))
+        return listens
 
     def end_if_behind(self, mono: float) -> None:
         """Close the socket of a reader that is too far behind, or acknowledges nothing any more."""

@@ -49,8 +49,8 @@ class Member(Protocol):
     def wants(self, stream: Stream) -> Cursor | None:
         """The last durable event it has; None while it can take none."""
 
-    def gap(self, stream: Stream, head: Head, reason: GapReason) -> None:
-        """Go on behind `head`, and say so."""
+    def gap(self, stream: Stream, head: Head, reason: GapReason) -> bool:
+        """Go on behind `head`, and say so; False where it does not listen, or not yet."""
 
 
 class SharedFeed:
@@ -169,8 +169,8 @@ class SharedFeed:
             self._break(member, head, GapReason.EPOCH)
 
     def _break(self, member: Member, head: Head, reason: GapReason) -> None:
-        metrics.GAPS.labels(reason).inc()
-        member.gap(self._stream, head, reason)
+        if member.gap(self._stream, head, reason):
+            metrics.GAPS.labels(reason).inc()
 
     def _begin_check(self) -> None:
         if self._checking is None:
@@ -232,9 +232,9 @@ class SharedFeed:
             if not self._needs_history(member, written):
                 self._lagging.pop(member, None)
 
-    def _await_fillers(self) -> None:
+    def _await_fillers(self, secs: float = HOLE_SECS) -> None:
         if (self._lagging or self._head_unseen) and self._timer is None and self._reading is None:
-            self._timer = asyncio.get_running_loop().call_later(HOLE_SECS, self._fill)
+            self._timer = asyncio.get_running_loop().call_later(secs, self._fill)
 
     def _fill(self) -> None:
         self._timer = None
@@ -258,11 +258,15 @@ class SharedFeed:
 
     def _has_read(self, task: asyncio.Task[None]) -> None:
         self._reading = None
-        if not task.cancelled():
-            error = task.exception()
-            if error is not None:
-                logger.error("Reading the history of %s failed", self._stream, exc_info=error)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
             self._await_fillers()
+        else:
+            # A defect of ours: it must not fill the log.
+            logger.error("Reading the history of %s failed", self._stream, exc_info=error)
+            self._await_fillers(RETRY_SECS)
 
     async def _read(self) -> None:
         told = False

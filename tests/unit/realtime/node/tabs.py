@@ -190,5 +190,7 @@ class Tab:
     def wants(self, stream: Stream) -> Cursor | None:
         return self.session.wants(stream)
 
-    def gap(self, stream: Stream, head: Head, reason: GapReason) -> None:
+    def gap(self, stream: Stream, head: Head, reason: GapReason) -> bool:
+        listens = stream in self.session.streams
         self.perform(self.session.gap(stream, head, reason))
+        return listens

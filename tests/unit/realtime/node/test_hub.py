@@ -67,8 +67,9 @@ class Tab:
     def wants(self, stream: Stream) -> Cursor | None:
         return self.at
 
-    def gap(self, stream: Stream, head: Head, reason: GapReason) -> None:
+    def gap(self, stream: Stream, head: Head, reason: GapReason) -> bool:
         """Nothing here needs one."""
+        return False
 
 
 class Loop:

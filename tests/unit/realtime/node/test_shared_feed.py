@@ -702,6 +702,7 @@ async def test_a_reader_that_fails_in_another_way_is_logged_and_asked_again(
         rig.commit()
         await rig.settle()
     assert f"Reading the history of {MINE} failed" in caplog.text
+    await asyncio.sleep(RETRY_SECS)
     await rig.settle()
     assert tab.got == [6, 7]
 
