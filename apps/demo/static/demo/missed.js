@@ -31,10 +31,12 @@ export function streamChanged({ state, replay }) {
   show();
 }
 
-/** The snapshot stands in the page. */
+/** A snapshot stands in the page: one that was asked for before the gap came may close it as well. */
 export function reloaded() {
-  reload = "reloaded";
-  show();
+  if (reload === "reloading…") {
+    reload = "reloaded";
+    show();
+  }
 }
 
 function show() {

@@ -56,7 +56,7 @@ const connection = connect({
 });
 
 /** The page's state as the server has it now. */
-async function loadState({ streams, signal }) {
+async function loadState({ signal }) {
   const { url } = document.querySelector("[data-url]").dataset;
   const response = await fetch(url, { headers: { Accept: "application/json" }, redirect: "error", signal });
   if (!response.ok) {
@@ -67,9 +67,7 @@ async function loadState({ streams, signal }) {
     showTasks(tasks ?? []);
     showAllNews(news ?? []);
     showAllComments(comments ?? []);
-    if (streams.length > 0) {
-      reloaded();
-    }
+    reloaded();
   };
   return { cursor, apply };
 }
