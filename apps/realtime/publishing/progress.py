@@ -80,7 +80,7 @@ class task_progress:
         try:
             notify(self._to, "task/FAILED", state)
         except (Error, RealtimeError):
-            # Often the task's own error has broken the transaction or the connection, or the user is gone, too; it is the
+            # Often the task's own error has broken the transaction or the connection, or the user is gone. It is the
             # one to be raised.
             logger.warning("The failure of task %r could not be stored", self._label, exc_info=True)
             push(self._to, "task/FAILED", state)
