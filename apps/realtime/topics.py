@@ -33,7 +33,7 @@ Rule = Callable[..., bool]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A recipient of `push`: everybody who listens to the topic of this name."""
+    """A recipient of `notify` and `push`: everybody who listens to the topic of this name."""
 
     name: str
 
