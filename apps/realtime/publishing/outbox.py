@@ -37,6 +37,9 @@ _GIVE_UP_SECS: Final = 60.0
 # At the exit: this long to get everything confirmed, then the rest of two seconds to let go of it.
 _EXIT_FLUSH_SECS: Final = 1.3
 _EXIT_RELEASE_SECS: Final = 0.5
+# A fork waits for this long until nothing here is connected. SQLite keeps its locks in memory too: a child that gets a
+# copy of a connection in a transaction is locked out of the file for good.
+_FORK_SECS: Final = 2.0
 
 
 class Outbox:
@@ -50,7 +53,11 @@ class Outbox:
         self._publisher = publisher
         self._reset()
         this = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _reset_if_alive(this))
+        os.register_at_fork(
+            before=lambda: _rest_if_alive(this),
+            after_in_parent=lambda: _go_on_if_alive(this),
+            after_in_child=lambda: _reset_if_alive(this),
+        )
         # Registered after the publisher's, so it runs before it.
         atexit.register(_close_if_alive, this)
 
@@ -75,6 +82,15 @@ class Outbox:
         self._worker = None
         worker.stop()
 
+    def _rest(self) -> None:
+        worker = self._worker
+        if worker is not None and not worker.rest(_FORK_SECS):
+            logger.warning("A process forks while the outbox is connected to its database")
+
+    def _go_on(self) -> None:
+        if self._worker is not None:
+            self._worker.go_on()
+
     def _reset(self) -> None:
         # After a fork the thread and its work belong to the parent alone.
         self._lock = threading.Lock()
@@ -88,6 +104,18 @@ class Outbox:
                 # Children of multiprocessing end without atexit. A higher priority than the publisher's: before it.
                 multiprocessing.util.Finalize(None, _close_if_alive, (weakref.ref(self),), exitpriority=20)
             return self._worker
+
+
+def _rest_if_alive(reference: "weakref.ref[Outbox]") -> None:
+    outbox = reference()
+    if outbox is not None:
+        outbox._rest()
+
+
+def _go_on_if_alive(reference: "weakref.ref[Outbox]") -> None:
+    outbox = reference()
+    if outbox is not None:
+        outbox._go_on()
 
 
 def _reset_if_alive(reference: "weakref.ref[Outbox]") -> None:
@@ -123,6 +151,9 @@ class _Worker(threading.Thread):
         self._outcomes: dict[Place, bool] = {}
         self._working = False
         self._stopping = False
+        self._connected = False
+        # Forks that are under way.
+        self._forks = 0
 
     def wake(self, streams: Iterable[Stream]) -> None:
         with self._changed:
@@ -148,15 +179,26 @@ class _Worker(threading.Thread):
             self._stopping = True
             self._changed.notify_all()
 
+    def rest(self, timeout_secs: float) -> bool:
+        """Disconnect and do nothing until `go_on`; False when time ran out."""
+        with self._changed:
+            self._forks += 1
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._connected, timeout_secs)
+
+    def go_on(self) -> None:
+        """The fork is over."""
+        with self._changed:
+            # One that began before there was anything to rest has not been counted.
+            self._forks = max(0, self._forks - 1)
+            self._changed.notify_all()
+
     def run(self) -> None:
-        connected = False
         while not self._stopping:
-            streams, outcomes = self._next_work(_IDLE_SECS if connected else None)
+            streams, outcomes = self._next_work()
             if not streams and not outcomes:
                 self._disconnect()
-                connected = False
                 continue
-            connected = True
             try:
                 self._publish(streams)
                 self._write_down(outcomes)
@@ -166,19 +208,24 @@ class _Worker(threading.Thread):
                 self._succeeded()
         self._disconnect()
 
-    def _next_work(self, idle_secs: float | None) -> tuple[list[Stream], dict[Place, bool]]:
-        """Wait for something to do and take it; nothing after so many idle seconds."""
+    def _next_work(self) -> tuple[list[Stream], dict[Place, bool]]:
+        """Wait for something to do and take it; nothing when it is time to disconnect."""
         with self._changed:
             self._working = False
             self._changed.notify_all()
-            while not (self._stopping or self._streams or self._is_time_to_settle()):
-                if not self._changed.wait(_SETTLE_EVERY_SECS if self._outcomes else idle_secs):
+            while self._forks or not (self._stopping or self._streams or self._is_time_to_settle()):
+                if self._forks and self._connected:
+                    return [], {}
+                idle_secs = _IDLE_SECS if self._connected else None
+                settle = self._outcomes and not self._forks
+                if not self._changed.wait(_SETTLE_EVERY_SECS if settle else idle_secs):
                     break
             self._working = True
             streams = list(self._streams)[:STREAMS_MAX]
             for stream in streams:
                 del self._streams[stream]
             outcomes, self._outcomes = self._outcomes, {}
+            self._connected = self._connected or bool(streams or outcomes)
             return streams, outcomes
 
     def _is_time_to_settle(self) -> bool:
@@ -238,3 +285,6 @@ class _Worker(threading.Thread):
             connections[realtime_settings().database].close()
         except Exception:
             logger.debug("Closing the outbox's connection failed", exc_info=True)
+        with self._changed:
+            self._connected = False
+            self._changed.notify_all()

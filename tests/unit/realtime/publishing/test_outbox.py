@@ -18,7 +18,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from apps.realtime import EVERYONE, Topic, notify
 from apps.realtime.brokers.base import Settled
 from apps.realtime.core.events import Event
-from apps.realtime.core.names import ALL, topic_stream
+from apps.realtime.core.names import ALL, Stream, topic_stream
 from apps.realtime.models import StoredEvent
 from apps.realtime.publishing import outbox as module
 from apps.realtime.publishing.outbox import Outbox
@@ -238,6 +238,67 @@ def test_after_a_while_it_leaves_the_rows_to_the_relay(
     notify(EVERYONE, "x")
     assert outbox.flush(DEADLINE_SECS)
     assert rows(alias, confirmed_at=None) == 0
+
+
+class HeldNumbering:
+    """`number` that stays in a transaction until it is let go."""
+
+    def __init__(self, alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._alias = alias
+        self._number = module.number
+        self.inside = threading.Event()
+        self.go_on = threading.Event()
+        monkeypatch.setattr(module, "number", self)
+
+    def __call__(self, streams: list[Stream]) -> list[Event]:
+        with transaction.atomic(using=self._alias):
+            StoredEvent.objects.using(self._alias).filter(id=0).update(mid="")
+            self.inside.set()
+            assert self.go_on.wait(DEADLINE_SECS)
+        return self._number(streams)
+
+
+def opened_in_a_child(path: Path) -> int:
+    child = os.fork()
+    if child == 0:
+        os._exit(opened(path))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+# What Python says from 3.12 on is what this is about.
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_fork_copies_no_connection(
+    path: Path, alias: str, outbox: Outbox, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldNumbering(alias, monkeypatch)
+    notify(EVERYONE, "x")
+    connections[alias].close()
+    assert held.inside.wait(DEADLINE_SECS)
+    threading.Timer(0.1, held.go_on.set).start()
+    assert opened_in_a_child(path) == 0
+    notify(EVERYONE, "y")
+    assert outbox.flush(DEADLINE_SECS)
+    assert broker.numbers == [("all", 1), ("all", 2)]
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_fork_waits_for_no_database_that_stands_still(
+    path: Path,
+    alias: str,
+    outbox: Outbox,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "_FORK_SECS", 0.05)
+    held = HeldNumbering(alias, monkeypatch)
+    notify(EVERYONE, "x")
+    assert held.inside.wait(DEADLINE_SECS)
+    assert opened_in_a_child(path) > 0
+    assert "forks while the outbox is connected" in caplog.text
+    held.go_on.set()
+    assert outbox.flush(DEADLINE_SECS)
+    assert broker.numbers == [("all", 1)]
 
 
 def test_at_the_exit_it_finishes(alias: str, outbox: Outbox, broker: Broker) -> None:
