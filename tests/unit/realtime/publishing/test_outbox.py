@@ -23,6 +23,7 @@ from apps.realtime.models import StoredEvent
 from apps.realtime.publishing import outbox as module
 from apps.realtime.publishing.outbox import Outbox
 from apps.realtime.publishing.process import PublishingProcess
+from apps.realtime.publishing.sequencer import number
 from apps.realtime.topics import TopicRegistry
 from tests.services.rigs.database import library_database
 from tests.unit.conftest import RecordingPublisher
@@ -245,7 +246,6 @@ class HeldNumbering:
 
     def __init__(self, alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self._alias = alias
-        self._number = module.number
         self.inside = threading.Event()
         self.go_on = threading.Event()
         monkeypatch.setattr(module, "number", self)
@@ -255,7 +255,7 @@ class HeldNumbering:
             StoredEvent.objects.using(self._alias).filter(id=0).update(mid="")
             self.inside.set()
             assert self.go_on.wait(DEADLINE_SECS)
-        return self._number(streams)
+        return number(streams)
 
 
 def opened_in_a_child(path: Path) -> int:
