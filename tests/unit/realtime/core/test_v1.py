@@ -523,6 +523,18 @@ def test_held_events_count_against_the_window(driven: Driven) -> None:
     assert error(driven.say(ack(4))[:1])["code"] == ErrorCode.BAD_FRAME
 
 
+def test_a_renewal_does_not_restart_the_count(driven: Driven) -> None:
+    driven.sign_in()
+    for _ in range(5):
+        assert driven.session.deliver(event(MINE))
+    assert driven.say(ack(3)) == []
+    driven.say(auth("newer"))
+    driven.accept(life_secs=1_000)
+    assert driven.session.deliver(event(MINE))
+    assert driven.say(ack(6)) == []
+    assert error(driven.say(ack(7))[:1])["code"] == ErrorCode.BAD_FRAME
+
+
 def test_after_a_gap_nothing_is_caught_up(driven: Driven) -> None:
     fill(driven)
     assert driven.session.take(durable(MINE, WINDOW_EVENTS // 2 + 1)) is Taken.FULL

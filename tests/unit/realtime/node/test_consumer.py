@@ -434,6 +434,32 @@ async def test_the_deadline_holds_while_a_token_is_verified(
     assert await socket.closed() == ([], 4003)
 
 
+async def test_the_heads_are_read_after_the_feeds_are_open(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resume, 2: what is committed while a feed opens is neither missed by the head nor by the feed."""
+    node, stream = make_node(), user_stream(str(alice.pk))
+    opening, may_open = asyncio.Event(), asyncio.Event()
+    open_feed = node._listener.open
+
+    async def open_slowly(stream: Any) -> None:
+        opening.set()
+        await may_open.wait()
+        await open_feed(stream)
+
+    monkeypatch.setattr(node._listener, "open", open_slowly)
+    for topics in ([], ["news"]):
+        socket = open_socket(node)
+        await socket.frame()
+        opening.clear()
+        may_open.clear()
+        socket.say({"id": "AUTH", "data": {"token": token, "topics": topics}})
+        await opening.wait()
+        [last] = await asyncio.to_thread(commit, stream, 1)
+        may_open.set()
+        assert (await socket.frame())["data"]["streams"][stream]["seq"] == last.seq
+
+
 async def test_a_socket_that_ends_while_its_streams_open_leaves_nothing_behind(
     open_socket: OpenSocket, make_node: MakeNode, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -966,6 +992,44 @@ async def test_a_slow_seed_page_is_closed_4002_and_others_go_on(
     assert len(texts) <= 1
     push(alice, "next")
     assert (await other.frame())["id"] == "next"
+
+
+async def test_a_v1_page_has_room_for_a_whole_window(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str
+) -> None:
+    """The window bounds what piles up for it, and its last frame may reach over 1 MiB: that is not too slow yet."""
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    reads = asyncio.Event()
+    write = socket._send
+
+    async def write_slowly(message: dict[str, Any]) -> None:
+        await reads.wait()
+        await write(message)
+
+    [consumer] = node.consumers
+    consumer._writer._send = write_slowly
+    dropped = sample("realtime_events_window_dropped_total")
+    push(alice, "small", [-1])  # the server has it, and waits
+    for number in range(12):
+        push(alice, "big", [number, "x" * 200_000])
+    deadline = asyncio.get_running_loop().time() + 5
+    while sample("realtime_events_window_dropped_total") < dropped + 6:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+    consumer.end_if_behind(asyncio.get_running_loop().time())
+    reads.set()
+    assert [(await socket.frame())["data"][0] for _ in range(7)] == list(range(-1, 6))
+    assert socket.code is None
+    # 2 MiB are too much for it as well.
+    reads.clear()
+    for _ in range(22):
+        consumer._writer.write("x" * 100_000, 100_000)
+    consumer.end_if_behind(asyncio.get_running_loop().time())
+    reads.set()
+    _, code = await socket.closed()
+    assert code == 4002
 
 
 async def test_a_client_that_acknowledges_nothing_for_30_s_is_closed_4002(

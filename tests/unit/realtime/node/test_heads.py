@@ -8,9 +8,10 @@ import pytest
 from django.db import OperationalError
 
 from apps.realtime import history
+from apps.realtime.conf import realtime_settings
 from apps.realtime.core.names import ALL, Stream, user_stream
 from apps.realtime.core.resume import Cursor, Head
-from apps.realtime.node.heads import HeadChecks
+from apps.realtime.node.heads import FULL_EVERY_SECS, OVERLAP_SECS, TICK_SECS, HeadChecks
 
 ALICE, BOB = user_stream("1"), user_stream("2")
 HEAD = Head("e1", 7, 0)
@@ -91,6 +92,11 @@ async def rig() -> AsyncIterator[Rig]:
     rig = Rig()
     yield rig
     await rig.close()
+
+
+def test_the_times_are_the_protocols() -> None:
+    assert (TICK_SECS, OVERLAP_SECS, FULL_EVERY_SECS) == (2, 60, 600)
+    assert realtime_settings().head_check_secs == 30
 
 
 async def test_what_changed_is_read_again_and_again(rig: Rig) -> None:

@@ -117,6 +117,7 @@ async def test_events_that_swap_wait_for_each_other_and_cost_no_read() -> None:
 
 @virtual_time
 async def test_a_hole_that_stays_for_50_ms_is_read_once_for_everybody() -> None:
+    assert HOLE_SECS == 0.05
     rig = Rig(head=5)
     tabs = [await rig.tab(dialect=dialect) for dialect in ("v1", "seed", "v1")]
     rig.commit(2, lost=True)
