@@ -57,9 +57,10 @@ async def run(*, quick: bool, only: str) -> int:
                 continue
             before = set(stage.lines)
             await stage.play(line)
-            card = Card(stage)
+            new = stage.lines.keys() - before
+            card = Card(stage, timed=new)
             for name, played in stage.lines.items():
-                if name not in before:
+                if name in new:
                     print(card.line(played), flush=True)
         if not await plant.until(lambda: plant.ledger.unconfirmed() == 0, _CONFIRMED_SECS):
             stage.wrong[line.name].append(f"{plant.ledger.unconfirmed()} events were never confirmed")

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 from tests.chaos.check import Committal, Score, judge, judge_without_excuse
@@ -22,13 +23,13 @@ HEADING = (
 
 
 class Card:
-    """What has come of the lines that were played so far."""
+    """What has come of the lines that were played so far; `timed` are those whose deliveries are timed, None: all."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, timed: Container[str] | None = None) -> None:
         plant = stage.plant
         self._stage = stage
         self._committal = Committal(plant.ledger.events)
-        self._scores = judge(self._committal, [tab.diary for tab in plant.tabs], stage.began, stage.faults)
+        self._scores = judge(self._committal, [tab.diary for tab in plant.tabs], stage.began, stage.faults, timed)
         self._complaints = [*self._committal.complaints(), *plant.ledger.complaints, *plant.ledger.compare()]
         self._complaints += [complaint for tab in plant.tabs for complaint in tab.diary.complaints]
         raw = [plant.raw.diary, *(tab.diary for tab in plant.naive)]
@@ -56,7 +57,9 @@ class Card:
         if score.gaps and not line.gaps:
             wrong.append(f"gaps: {score.gaps}")
         if score.caught_up_max_s > line.limit_secs:
-            wrong.append(f"caught up after {score.caught_up_max_s:.2f} s, {line.limit_secs:g} s are allowed")
+            wrong.append(
+                f"caught up after {score.caught_up_max_s:.2f} s, {line.limit_secs:g} are allowed: {score.latest}"
+            )
         if line.median_secs is not None and score.median_wait_s > line.median_secs:
             wrong.append(f"half of the events took {score.median_wait_s:.2f} s and more while it lasted")
         if line.calm:

@@ -6,7 +6,7 @@ It knows the protocol and nothing of the product: not its code, its counters or 
 import statistics
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,7 +23,8 @@ class Score:
         told: events that a tab missed and was told of by a gap.
         unknown: events that a tab applied and nobody committed.
         transported_twice: copies that a tab's cursor dropped.
-        late: for each delivery, seconds from the commit or from the end of the fault that delayed it.
+        caught_up_max_s: the longest of all deliveries, from the commit or the end of the fault that delayed it.
+        latest: which delivery that was.
         waits: for each delivery of an event that was committed during a fault, seconds from the commit.
         details: what is wrong, one a line.
     """
@@ -39,14 +40,10 @@ class Score:
     told: int = 0
     unknown: int = 0
     transported_twice: int = 0
-    late: list[float] = field(default_factory=list)
+    caught_up_max_s: float = 0.0
+    latest: str = ""
     waits: list[float] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
-
-    @property
-    def caught_up_max_s(self) -> float:
-        """The worst of `late`."""
-        return max(self.late, default=0.0)
 
     @property
     def median_wait_s(self) -> float:
@@ -62,6 +59,8 @@ class Committal:
         self._by_mid = {(event.stream, event.mid): event for event in self.events}
         self._by_place = {(event.stream, event.epoch, event.seq): event for event in self.events}
         self._streams: defaultdict[str, dict[str, list[Committed]]] = defaultdict(dict)
+        # Many tabs begin at the same place.
+        self._after: dict[tuple[str, Cursor, int | None], list[Committed]] = {}
         for event in self.events:
             self._streams[event.stream].setdefault(event.epoch, []).append(event)
         for epochs in self._streams.values():
@@ -89,8 +88,13 @@ class Committal:
 
     def after(self, stream: str, place: Cursor, up_to: int | None = None) -> list[Committed]:
         """The events of the place's epoch that follow it."""
-        numbered = self._streams[stream].get(place.epoch, [])
-        return [event for event in numbered if event.seq > place.seq and (up_to is None or event.seq <= up_to)]
+        key = (stream, place, up_to)
+        if key not in self._after:
+            numbered = self._streams[stream].get(place.epoch, [])
+            self._after[key] = [
+                event for event in numbered if event.seq > place.seq and (up_to is None or event.seq <= up_to)
+            ]
+        return self._after[key]
 
     def order(self, stream: str, epoch: str) -> int:
         """The position of an epoch among those of its stream; one without events is the newest."""
@@ -127,6 +131,7 @@ def judge(
     diaries: Iterable[Diary],
     began: Mapping[str, float],
     faults: Mapping[str, Sequence[Fault]],
+    timed: Container[str] | None = None,
 ) -> dict[str, Score]:
     """A score for each line of the card.
 
@@ -135,6 +140,7 @@ def judge(
         diaries: what came.
         began: when each line began, unix seconds.
         faults: what was broken in each line.
+        timed: the lines of which deliveries are timed, which is the costly part; None: all.
     """
     lines = _Lines(began)
     missed_by: Counter[tuple[str, str]] = Counter()
@@ -153,8 +159,8 @@ def judge(
                 if event.mid not in applied:
                     lines.scores[event.row].told += 1
             for event in debt.owed:
-                if event.mid in applied:
-                    _time(lines.scores[event.row], event, applied[event.mid], faults.get(event.row, ()), diary.group)
+                if event.mid in applied and (timed is None or event.row in timed):
+                    _time(lines.scores[event.row], event, applied[event.mid], faults.get(event.row, ()), diary)
             _dropped(lines, diary, stream, applied, {event.mid for event in lost})
             _verdicts(committal, lines, diary, entries, lost)
     for event in committal.events:
@@ -250,15 +256,18 @@ def _dropped(lines: _Lines, diary: Diary, stream: str, applied: Mapping[str, App
             score.details.append(f"out of order: {_named(entry)} by {diary.name}")
 
 
-def _time(score: Score, event: Committed, applied: Applied, faults: Sequence[Fault], group: int) -> None:
+def _time(score: Score, event: Committed, applied: Applied, faults: Sequence[Fault], diary: Diary) -> None:
     due = event.at
     for fault in faults:
-        if fault.group in (None, group):
+        if fault.group in (None, diary.group):
             if fault.start <= event.at <= fault.end:
                 score.waits.append(max(0.0, applied.at - event.at))
             if fault.start <= applied.at:
                 due = max(due, fault.end)
-    score.late.append(max(0.0, applied.at - due))
+    late = max(0.0, applied.at - due)
+    if late > score.caught_up_max_s:
+        score.caught_up_max_s = late
+        score.latest = f"{_named(event)}, committed at {event.at:.1f}, by {diary.name} at {applied.at:.1f}"
 
 
 def _verdicts(
