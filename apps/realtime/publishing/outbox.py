@@ -218,7 +218,8 @@ class _Worker(threading.Thread):
                     return [], {}
                 idle_secs = _IDLE_SECS if self._connected else None
                 settle = self._outcomes and not self._forks
-                if not self._changed.wait(_SETTLE_EVERY_SECS if settle else idle_secs):
+                # A fork may have begun as the time ran out.
+                if not self._changed.wait(_SETTLE_EVERY_SECS if settle else idle_secs) and not self._forks:
                     break
             self._working = True
             streams = list(self._streams)[:STREAMS_MAX]
