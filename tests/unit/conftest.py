@@ -20,23 +20,33 @@ from apps.realtime.signin import password_digest
 from apps.realtime.tokens import issue_token
 from apps.realtime.topics import TopicRegistry, TopicRule, topic
 
+_THREAD_END_SECS = 10.0
+
 MakeUser = Callable[..., Any]
 MakeToken = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
 def _close_connections_of_threads() -> Iterator[None]:
-    """Close what other threads have opened: for a database in memory, `connections.close_all` does not."""
-    opened: list[BaseDatabaseWrapper] = []
+    """Close what other threads have opened: for a database in memory, `connections.close_all` does not.
+
+    A thread of a pool first has to end, as it does once its pool is shut down and its last question is answered: SQLite
+    crashes when a connection is closed under a statement.
+    """
+    opened: list[tuple[threading.Thread, BaseDatabaseWrapper]] = []
 
     def remember(connection: BaseDatabaseWrapper, **_: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
-            opened.append(connection)
+            opened.append((threading.current_thread(), connection))
 
     connection_created.connect(remember)
     yield
     connection_created.disconnect(remember)
-    for connection in opened:
+    for thread, connection in opened:
+        # Ours; that of `sync_to_async` never ends, and is idle when its caller is.
+        if thread.name.startswith("message-flow"):
+            thread.join(_THREAD_END_SECS)
+            assert not thread.is_alive(), f"{thread.name} was not ended by its test and may be using the database"
         connection.inc_thread_sharing()
         BaseDatabaseWrapper.close(connection)
         connection.dec_thread_sharing()
