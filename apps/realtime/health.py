@@ -7,6 +7,8 @@ from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest
 
+from .conf import realtime_settings
+
 if TYPE_CHECKING:
     from .node.node import Node
 
@@ -55,13 +57,19 @@ class DatabaseProbe:
         return f"no answer within {DATABASE_TIMEOUT_SECS} s" if thread.is_alive() else self._problem
 
     def _ask(self) -> None:
-        connection = connections[DEFAULT_DB_ALIAS]
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-            self._problem = None
-        except Exception as error:
-            # The text may hold the address and the user's name: the log has it, the answer has the kind.
-            self._problem = type(error).__name__
-        finally:
-            connection.close()
+        # That of users and sign-ins, and that of durable events.
+        aliases = dict.fromkeys((DEFAULT_DB_ALIAS, realtime_settings().database))
+        self._problem = next(filter(None, map(_problem_of, aliases)), None)
+
+
+def _problem_of(alias: str) -> str | None:
+    connection = connections[alias]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Exception as error:
+        # The text may hold the address and the user's name: the log has it, the answer has the kind.
+        return type(error).__name__
+    finally:
+        connection.close()
+    return None

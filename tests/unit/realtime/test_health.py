@@ -114,6 +114,14 @@ def test_an_error_is_named_by_kind_and_forgotten_when_it_is_over(monkeypatch: py
     assert probe.problem() is None
 
 
+def test_the_database_of_durable_events_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, events = Connection(), Connection(OperationalError("gone"))
+    monkeypatch.setattr(health, "connections", {"default": own, "events": events})
+    monkeypatch.setattr(health, "realtime_settings", lambda: SimpleNamespace(database="events"))
+    assert DatabaseProbe().problem() == "OperationalError"
+    assert (own.asked, own.closed, events.asked, events.closed) == (1, 1, 1, 1)
+
+
 def test_a_database_that_hangs_is_asked_once_and_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "DATABASE_TIMEOUT_SECS", 0.05)
     release = threading.Event()
