@@ -1,8 +1,13 @@
-"""Python, the browser client and the docs name the same codes (docs/protocol.md)."""
+"""Python, the browser client and the docs name the same codes, settings and metrics (docs/protocol.md)."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
+from prometheus_client import Counter, Gauge
+
+from apps.realtime import metrics
+from apps.realtime.conf import RealtimeSettings
 from apps.realtime.core.codes import HEARTBEAT, RESERVED_IDS, SUBPROTOCOL, CloseCode, GapReason, StreamState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +55,21 @@ def test_the_docs_have_the_same_close_codes_and_actions() -> None:
 def test_the_docs_name_every_reserved_id() -> None:
     text = _docs()
     assert {word for word in RESERVED_IDS if f"`{word}`" not in text} == set()
+
+
+def test_the_readme_names_every_setting() -> None:
+    rows = re.findall(r"^\| `REALTIME_(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    # The one setting that may hold several.
+    assert sorted(rows) == sorted(field.name.upper().replace("SECRETS", "SECRET") for field in fields(RealtimeSettings))
+
+
+def test_the_docs_name_every_metric_with_its_labels() -> None:
+    """A table with the rows `| name{labels} | …`; Prometheus shows a counter with `_total`."""
+    rows = re.findall(r"^\| `(realtime_\w+)(?:\{(\w+)\})?` \|", (ROOT / "docs/health.md").read_text(), re.MULTILINE)
+    ours = [one for one in vars(metrics).values() if isinstance(one, Counter | Gauge)]
+    assert sorted(rows) == sorted(
+        (one._name + ("_total" if isinstance(one, Counter) else ""), ",".join(one._labelnames)) for one in ours
+    )
 
 
 def _javascript() -> str:
