@@ -145,6 +145,8 @@ class _Worker(threading.Thread):
         self._changed = threading.Condition()
         # Rows of these streams may wait for a number; longest first.
         self._streams: dict[Stream, None] = {}
+        # The same, of which some rows were just numbered: after all others, so that a long backlog holds up nobody.
+        self._served: dict[Stream, None] = {}
         # Given to the publisher, which has not told the outcome yet.
         self._published: set[Place] = set()
         # Outcomes that are not written down yet.
@@ -157,12 +159,12 @@ class _Worker(threading.Thread):
 
     def wake(self, streams: Iterable[Stream]) -> None:
         with self._changed:
-            self._streams.update(dict.fromkeys(streams))
+            self._streams.update(dict.fromkeys(stream for stream in streams if stream not in self._served))
             self._changed.notify_all()
 
     def wait_done(self, timeout_secs: float) -> bool:
         def done() -> bool:
-            return not (self._working or self._streams or self._published or self._outcomes)
+            return not (self._working or self._streams or self._served or self._published or self._outcomes)
 
         with self._changed:
             return self._changed.wait_for(done, timeout_secs)
@@ -213,7 +215,7 @@ class _Worker(threading.Thread):
         with self._changed:
             self._working = False
             self._changed.notify_all()
-            while self._forks or not (self._stopping or self._streams or self._is_time_to_settle()):
+            while self._forks or not (self._stopping or self._streams or self._served or self._is_time_to_settle()):
                 if self._forks and self._connected:
                     return [], {}
                 idle_secs = _IDLE_SECS if self._connected else None
@@ -222,9 +224,10 @@ class _Worker(threading.Thread):
                 if not self._changed.wait(_SETTLE_EVERY_SECS if settle else idle_secs) and not self._forks:
                     break
             self._working = True
-            streams = list(self._streams)[:STREAMS_MAX]
+            waiting = self._streams or self._served
+            streams = list(waiting)[:STREAMS_MAX]
             for stream in streams:
-                del self._streams[stream]
+                del waiting[stream]
             outcomes, self._outcomes = self._outcomes, {}
             self._connected = self._connected or bool(streams or outcomes)
             return streams, outcomes
@@ -237,8 +240,11 @@ class _Worker(threading.Thread):
         if not events:
             return
         with self._changed:
-            # There may be more; other streams first.
+            # There may be more.
             self._streams.update(dict.fromkeys(streams))
+            for event in events:
+                self._streams.pop(event.stream, None)
+                self._served[event.stream] = None
             self._published.update(map(Place.of, events))
         for event in events:
             self._publisher.publish(event, self._settled)
@@ -273,6 +279,7 @@ class _Worker(threading.Thread):
         with self._changed:
             if now - self._failing_since > _GIVE_UP_SECS:
                 self._streams.clear()
+                self._served.clear()
                 self._outcomes.clear()
                 self._failing_since = None
                 logger.warning("The outbox leaves what waits to the relay")

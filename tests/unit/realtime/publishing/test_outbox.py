@@ -162,6 +162,19 @@ def test_more_than_one_batch_is_taken_whole(
         assert [seq for name, seq in broker.numbers if name == stream] == list(range(1, 11))
 
 
+def test_a_long_backlog_of_one_stream_holds_up_no_other(
+    alias: str, outbox: Outbox, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.realtime.publishing.sequencer.ROWS_MAX", 3)
+    with transaction.atomic(using=alias):
+        for _ in range(10):
+            notify(EVERYONE, "x")
+        notify(Topic("news"), "y")
+    assert outbox.flush(DEADLINE_SECS)
+    backlog = [("all", seq) for seq in range(1, 11)]
+    assert broker.numbers == [*backlog[:3], ("topic.news", 1), *backlog[3:]]
+
+
 def test_many_threads_at_once_lose_nothing(alias: str, outbox: Outbox, broker: Broker) -> None:
     """Each wake-up may meet any moment of the thread's round."""
 
