@@ -131,8 +131,8 @@ def check_broker(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
         return []
     return [
         Warning(
-            "REALTIME_AMQP_URL is not set: events are pushed to sockets of one process only. Those of others get durable "
-            "events late, and no ephemeral ones.",
+            "REALTIME_AMQP_URL is not set: events are pushed to sockets of one process only. Those of others get "
+            "durable events late, and no ephemeral ones.",
             hint="Set it to the RabbitMQ of this site, for example amqps://user:password@host/vhost.",
             id="message_flow.W002",
         )
