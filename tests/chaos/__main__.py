@@ -68,7 +68,7 @@ async def run(*, quick: bool, only: str) -> int:
     finally:
         await plant.close()
     card.write(CARD, FOLDER / "wrong.txt")
-    print(card.end())
+    print(card.end(whole=not only))
     fine = card.is_fine and (card.control_sees or bool(only))
     print(f"{'As asked' if fine else 'NOT as asked'}, {time.monotonic() - began:.0f} s. {CARD}")
     return 0 if fine else 1
