@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from apps.realtime import history
-from apps.realtime.core import feed, window
+from apps.realtime.core import window
+from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
 from apps.realtime.core.names import Stream
-from apps.realtime.node import node
+from apps.realtime.node import hub, node
 from apps.realtime.topics import TopicRegistry
 
 from .conftest import MakeToken, MakeUser
@@ -182,7 +183,7 @@ def site(
     """Makes sites of which everything is small: windows, caches and pages."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     monkeypatch.setattr(window, "WINDOW_EVENTS", 8)
-    monkeypatch.setattr(feed, "CACHE_EVENTS", 4)
+    monkeypatch.setattr(hub, "EventCache", lambda: EventCache(4 * (OVERHEAD_BYTES + 200)))
     monkeypatch.setattr(history.pages, "__defaults__", (3,))
     token = make_token(make_user())
 

@@ -1,19 +1,15 @@
-"""What a node knows of one stream: its head and its last frames (docs/node.md).
+"""What a node knows of one stream: its head, and which of its last events are at hand (docs/node.md).
 
 Whoever is behind the head pulls the next event from here or, where it is not here any more, from the database. So a
 hole, a lost tail, a full window and a returning client are one and the same case.
 """
 
 from enum import Enum, auto
-from typing import Final
 
+from .cache import EventCache
 from .events import Event
 from .names import Stream
 from .resume import Cursor, Head
-
-# A page that reloads, or two events that swapped, are behind by a handful. What is older is read.
-CACHE_EVENTS: Final = 256
-CACHE_BYTES: Final = 1024 * 1024
 
 
 class Arrival(Enum):
@@ -41,14 +37,12 @@ class Feed:
         position: the numbering (empty until something is known) and the highest seq that exists for sure.
     """
 
-    __slots__ = ("_bytes", "_cache", "position", "stream")
+    __slots__ = ("_cache", "position", "stream")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, cache: EventCache) -> None:
         self.stream = stream
         self.position = Cursor("", 0)
-        # By seq, in the order of their coming.
-        self._cache: dict[int, Event] = {}
-        self._bytes = 0
+        self._cache = cache
 
     def arrived(self, event: Event) -> Arrival:
         """A durable event came from the broker. It was committed before it was published."""
@@ -57,16 +51,15 @@ class Feed:
             if epoch:
                 return Arrival.OTHER_EPOCH
             epoch, head = self.position = Cursor(event.epoch, 0)
-        if event.seq in self._cache:
+        if not self._cache.add(event):
             return Arrival.COPY
         if event.seq > head:
             self.position = Cursor(epoch, event.seq)
-        self._keep(event)
         return Arrival.NEW
 
     def cached(self, seq: int) -> Event | None:
         """The event of the present numbering, if it is still here."""
-        return self._cache.get(seq)
+        return self._cache.get(self.stream, self.position.epoch, seq)
 
     def observed(self, head: Head, since: Cursor) -> Observation:
         """A head was read from the database; `since` is the feed's position when that reading began."""
@@ -77,8 +70,6 @@ class Feed:
         elif head.epoch != since.epoch:
             known = bool(since.epoch)
             self.position = Cursor(head.epoch, head.head)
-            self._cache.clear()
-            self._bytes = 0
             # Before anything was known nobody could be behind it.
             return Observation.ROTATED if known else Observation.NOTHING_NEW
         elif head.head < since.seq:
@@ -87,10 +78,3 @@ class Feed:
             return Observation.NOTHING_NEW
         self.position = Cursor(head.epoch, head.head)
         return Observation.AHEAD
-
-    def _keep(self, event: Event) -> None:
-        self._cache[event.seq] = event
-        self._bytes += event.size
-        while len(self._cache) > CACHE_EVENTS or self._bytes > CACHE_BYTES:
-            oldest = next(iter(self._cache))
-            self._bytes -= self._cache.pop(oldest).size

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from ..brokers.base import Listener
+from ..core.cache import EventCache
 from ..core.events import Event
 from ..core.names import ALL, Stream
 from ..core.resume import Cursor, Head, Verdict
@@ -25,6 +26,7 @@ class Hub:
         self._reader = reader
         self._rotate = rotate
         self._replay_max = replay_max
+        self._cache = EventCache()
         self._feeds: dict[Stream, SharedFeed] = {}
         self._lingering: dict[Stream, asyncio.TimerHandle] = {}
         # Always there, as the listener's is: a node without sockets notices, too, whether its database answers again.
@@ -105,7 +107,7 @@ class Hub:
         feed = self._feeds.get(stream)
         if feed is None:
             feed = self._feeds[stream] = SharedFeed(
-                stream, self._reader, self._rotate, self._one_rotated, replay_max=self._replay_max
+                stream, self._cache, self._reader, self._rotate, self._one_rotated, replay_max=self._replay_max
             )
         return feed
 

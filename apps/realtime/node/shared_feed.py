@@ -14,6 +14,7 @@ from django.db import Error as DatabaseError
 from prometheus_client import Counter
 
 from .. import metrics
+from ..core.cache import EventCache
 from ..core.codes import GapReason
 from ..core.events import Event
 from ..core.feed import Arrival, Feed, Observation
@@ -61,11 +62,18 @@ class SharedFeed:
     """
 
     def __init__(
-        self, stream: Stream, reader: HistoryReader, rotate: Rotate, on_rotated: Callable[[], None], *, replay_max: int
+        self,
+        stream: Stream,
+        cache: EventCache,
+        reader: HistoryReader,
+        rotate: Rotate,
+        on_rotated: Callable[[], None],
+        *,
+        replay_max: int,
     ) -> None:
         self.members: dict[Member, None] = {}
         self._stream = stream
-        self._feed = Feed(stream)
+        self._feed = Feed(stream, cache)
         self._reader = reader
         self._rotate = rotate
         self._on_rotated = on_rotated

@@ -1,13 +1,9 @@
 """What a node knows of a stream (docs/node.md)."""
 
-from dataclasses import replace
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from apps.realtime.core.events import Event
-from apps.realtime.core.feed import CACHE_BYTES, CACHE_EVENTS, Arrival, Feed, Observation
+from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
+from apps.realtime.core.feed import Arrival, Feed, Observation
 from apps.realtime.core.names import user_stream
 from apps.realtime.core.resume import Cursor, Head
 
@@ -19,7 +15,7 @@ NOTHING = Cursor("", 0)
 
 def feed(*seqs: int, epoch: str = EPOCH) -> Feed:
     """A feed at which these events have arrived."""
-    feed = Feed(MINE)
+    feed = Feed(MINE, EventCache())
     for seq in seqs:
         feed.arrived(durable(MINE, seq, epoch))
     return feed
@@ -33,7 +29,7 @@ def cached(feed: Feed) -> list[int]:
 
 
 def test_the_first_event_names_the_numbering_and_the_position() -> None:
-    one, known = Feed(MINE), durable(MINE, 7)
+    one, known = Feed(MINE, EventCache()), durable(MINE, 7)
     assert (one.stream, one.position) == (MINE, NOTHING)
     assert one.arrived(known) is Arrival.NEW
     assert one.position == Cursor(EPOCH, 7)
@@ -61,48 +57,21 @@ def test_an_event_of_another_numbering_changes_nothing() -> None:
     assert one.cached(3) is None
 
 
-def test_the_last_256_events_are_kept() -> None:
-    one = feed(*range(1, CACHE_EVENTS + 3))
-    assert (CACHE_EVENTS, cached(one)) == (256, list(range(3, 259)))
-    # What has been forgotten counts as new: sessions know by themselves what they have.
+def test_what_was_forgotten_counts_as_new() -> None:
+    one = Feed(MINE, EventCache(OVERHEAD_BYTES * 3))
+    for seq in (1, 2, 3):
+        one.arrived(durable(MINE, seq))
+    assert one.cached(1) is None
+    # Sessions know by themselves what they have.
     assert one.arrived(durable(MINE, 1)) is Arrival.NEW
-    assert cached(one) == [1, *range(4, 259)]
-
-
-def test_of_large_events_the_last_mebibyte_is_kept() -> None:
-    one = Feed(MINE)
-    for seq in range(1, 11):
-        one.arrived(replace(durable(MINE, seq), size=CACHE_BYTES // 4))
-    assert cached(one) == [7, 8, 9, 10]
-    one.arrived(durable(MINE, 11))
-    assert cached(one) == [8, 9, 10, 11]
-
-
-@given(st.lists(st.tuples(st.integers(1, 600), st.integers(1, 262_144)), max_size=400))
-def test_the_cache_stays_within_its_bounds_and_tells_no_lies(arrivals: list[tuple[int, int]]) -> None:
-    one = Feed(MINE)
-    sizes: dict[int, int] = {}
-    for seq, size in arrivals:
-        event = Event(MINE, "a", f"frame {seq}", size, "m", EPOCH, seq)
-        if one.arrived(event) is Arrival.NEW:
-            sizes[seq] = size
-    here = cached(one)
-    assert len(here) <= CACHE_EVENTS
-    assert sum(sizes[seq] for seq in here) <= CACHE_BYTES
-    assert one.position == (Cursor(EPOCH, max(seq for seq, _ in arrivals)) if arrivals else NOTHING)
-    for seq in here:
-        event_or_none = one.cached(seq)
-        assert event_or_none is not None
-        assert event_or_none.frame == f"frame {seq}"
-    if arrivals:
-        assert one.cached(arrivals[-1][0]) is not None
+    assert one.position == Cursor(EPOCH, 3)
 
 
 # Heads from the database -------------------------------------------------------------------------
 
 
 def test_the_first_head_is_believed() -> None:
-    one = Feed(MINE)
+    one = Feed(MINE, EventCache())
     # It is no news for anybody.
     assert one.observed(Head("e2", 7, 3), NOTHING) is Observation.NOTHING_NEW
     assert one.position == Cursor("e2", 7)
@@ -139,16 +108,6 @@ def test_another_epoch_is_a_rotation_wherever_its_head_stands(head: int) -> None
     assert one.position == Cursor("e2", head)
     assert cached(one) == []
     assert one.arrived(durable(MINE, head + 1, "e2")) is Arrival.NEW
-
-
-def test_the_cache_is_counted_anew_after_a_rotation() -> None:
-    one = Feed(MINE)
-    for seq in range(1, 5):
-        one.arrived(replace(durable(MINE, seq), size=CACHE_BYTES // 4))
-    one.observed(Head("e2", 0, 0), one.position)
-    for seq in range(1, 5):
-        one.arrived(replace(durable(MINE, seq, "e2"), size=CACHE_BYTES // 4))
-    assert cached(one) == [1, 2, 3, 4]
 
 
 def test_a_head_that_was_read_before_a_rotation_is_not_believed() -> None:

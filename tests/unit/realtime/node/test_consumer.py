@@ -14,6 +14,7 @@ from django.db import OperationalError
 from prometheus_client import REGISTRY
 
 from apps.realtime import EVERYONE, Topic, history, push, rotation
+from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
 from apps.realtime.core.events import Event, EventTemplate
 from apps.realtime.core.names import Stream, topic_stream, user_stream
 from apps.realtime.core.session import Instant
@@ -731,6 +732,7 @@ async def test_with_a_full_window_ephemeral_events_are_lost_and_durable_ones_wai
     open_socket: OpenSocket, make_node: MakeNode, alice: Any, mine: Stream, epoch: str, token: str
 ) -> None:
     node = make_node()
+    node.hub._cache = EventCache(100 * OVERHEAD_BYTES)
     socket = open_socket(node)
     await socket.authenticate(token)
     dropped = sample("realtime_events_window_dropped_total")
@@ -772,6 +774,7 @@ async def test_what_is_trimmed_before_a_slow_reader_gets_it_is_a_gap_in_mid_conn
     open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str
 ) -> None:
     node = make_node()
+    node.hub._cache = EventCache(100 * OVERHEAD_BYTES)
     socket = open_socket(node)
     await socket.authenticate(token)
     await flow(node, mine, 600)

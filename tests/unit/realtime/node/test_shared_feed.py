@@ -8,6 +8,7 @@ import pytest
 from django.db import OperationalError
 from prometheus_client import REGISTRY
 
+from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
 from apps.realtime.core.codes import GapReason, StreamState
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream
@@ -27,14 +28,26 @@ SETTLED_SECS = HOLE_SECS + 10 * READ_SECS
 T = TypeVar("T")
 
 
+def small_cache() -> EventCache:
+    """Room for less than a hundred."""
+    return EventCache(100 * OVERHEAD_BYTES)
+
+
 class Rig:
     """One feed over one table."""
 
-    def __init__(self, head: int = 0, floor: int = 0) -> None:
+    def __init__(self, head: int = 0, floor: int = 0, *, cache: EventCache | None = None) -> None:
         self.table = Table(head, floor)
         self.reader = TableReader(self.table)
         self.rotations = 0
-        self.feed = SharedFeed(MINE, self.reader, self.rotate, lambda: None, replay_max=REPLAY_MAX)  # type: ignore[arg-type]
+        self.feed = SharedFeed(
+            MINE,
+            cache or EventCache(),
+            self.reader,  # type: ignore[arg-type]
+            self.rotate,
+            lambda: None,
+            replay_max=REPLAY_MAX,
+        )
 
     async def rotate(self, stream: Stream, at: Cursor) -> None:
         """As `rotation.rotate_regressed`."""
@@ -374,7 +387,7 @@ async def test_a_seed_page_has_no_window() -> None:
 
 @virtual_time
 async def test_what_is_trimmed_before_a_slow_reader_gets_it_is_a_gap() -> None:
-    rig = Rig()
+    rig = Rig(cache=small_cache())
     slow = await rig.tab()
     rig.commit(600)
     rig.table.trim(300)
