@@ -261,7 +261,7 @@ async def history_trimmed(stage: Stage) -> None:
 
     def enough() -> bool:
         heads = plant.ledger.heads()
-        return all(heads[stream].seq > seq + 2 * kept for stream, seq in before.items())
+        return all(stream in heads and heads[stream].seq > seq + 2 * kept for stream, seq in before.items())
 
     if not await plant.until(enough, 60):
         stage.wrong[stage.line].append("too few events for trimming")
@@ -274,7 +274,7 @@ async def history_trimmed(stage: Stage) -> None:
 
     def trimmed() -> bool:
         floors = dict(plant.ledger.query("SELECT name, floor FROM message_flow_stream"))
-        return all(floors[stream] > seq for stream, seq in before.items())
+        return all(floors.get(stream, 0) > seq for stream, seq in before.items())
 
     if not await plant.until(trimmed, 60):
         stage.wrong[stage.line].append("nothing was trimmed")
