@@ -187,6 +187,16 @@ def test_every_64_events_are_acknowledged(bench: ClientBench) -> None:
     assert _acks(bench) == [64, 128, 130, 131]
 
 
+def test_large_events_are_acknowledged_before_the_window_is_full(bench: ClientBench) -> None:
+    bench.connect()
+    bench.online()
+    for _ in range(4):
+        bench.send_text(json.dumps({"id": "app/EVENT", "data": "x" * 60_000}))
+    assert _acks(bench) == [3]
+    bench.wait_ms(5000)
+    assert _acks(bench) == [3, 4]
+
+
 def test_a_refresh_does_not_restart_the_count(bench: ClientBench) -> None:
     bench.connect()
     bench.online()
