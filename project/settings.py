@@ -170,7 +170,9 @@ REALTIME_HEAD_CHECK_SECS: float = env.float("REALTIME_HEAD_CHECK_SECS", default=
 REALTIME_LEASE_SECS: float = env.float("REALTIME_LEASE_SECS", default=30)
 
 # A frame from a browser holds 16 KiB at most. runserver reads these; the daphne command has options for it (ops/).
-DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE = DAPHNE_WEBSOCKET_MAX_FRAME_SIZE = 64 * 1024
+# The size of messages bounds what is sent, too: an event has 256 KiB at most (docs/protocol.md, section 3).
+DAPHNE_WEBSOCKET_MAX_FRAME_SIZE = 64 * 1024
+DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE = 256 * 1024
 
 LOG_LEVEL: str = env.str("LOG_LEVEL", default="INFO")
 LOGGING: dict[str, Any] = {

@@ -93,6 +93,17 @@ def test_what_was_missed_is_caught_up(own_site: Site, cable: Cable, alice: Page)
     assert len(logged_news(alice)) == 3
 
 
+def test_the_largest_event_holds_up_nothing(own_site: Site, alice: Page) -> None:
+    own_site.shell(
+        "from apps.realtime import notify\n"
+        "alice = User.objects.get(username='alice')\n"
+        "notify(alice, 'large/EVENT', 'x' * (256 * 1024 - 300))\n"
+        "notify(alice, 'small/EVENT')"
+    )
+    expect(alice.locator("#events .event-id", has_text="small/EVENT")).to_be_visible()
+    expect(alice.locator("#events .event-id", has_text="large/EVENT")).to_have_count(1)
+
+
 def test_a_reload_shows_it_once(own_site: Site, cable: Cable, alice: Page) -> None:
     lose(alice, cable)
     own_site.shell(PUBLISH.format("Before the reload"))
