@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from ..core.codes import CloseCode
@@ -82,11 +83,13 @@ class SocketWriter:
                 message, size = self._queue.popleft()
                 self._queued_bytes -= size
                 await self._send(message)
-        except Exception:
-            # The server's way to say that the socket is gone; its disconnect message follows.
-            logger.debug("A frame could not be written", exc_info=True)
+        except Exception as error:
+            # Some servers say so that the socket is gone. Daphne refuses a frame, and would leave the socket silent.
+            logger.warning("A frame could not be written: %s: %s", type(error).__name__, error)
             self._closing = True
             self._queue.clear()
+            with suppress(Exception):
+                await self._send({"type": "websocket.close", "code": int(CloseCode.RESYNC)})
         finally:
             self._drainer = None
 

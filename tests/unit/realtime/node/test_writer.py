@@ -127,6 +127,23 @@ async def test_a_server_that_fails_ends_the_writing_quietly(server: Server) -> N
     assert server.messages == []
 
 
+async def test_a_frame_that_the_server_refuses_ends_the_socket(caplog: pytest.LogCaptureFixture) -> None:
+    """Daphne does so above its size of messages: the client would wait for ever for what follows."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if message.get("text") == "large":
+            raise RuntimeError("exceeding payload limit")
+        sent.append(message)
+
+    writer = SocketWriter(send, UNSENT_MAX_BYTES)
+    write(writer, "large")
+    write(writer, "small")
+    await drained(writer)
+    assert sent == [{"type": "websocket.close", "code": 4006}]
+    assert "exceeding payload limit" in caplog.text
+
+
 async def test_an_abandoned_writer_lets_go_of_a_blocked_server(server: Server) -> None:
     writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     server.open.clear()
