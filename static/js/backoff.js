@@ -7,15 +7,18 @@
 /** A person hardly notices half a second; fewer would hammer a server that refuses at once. */
 const MIN_MS = 500;
 
-/** Where doubling ends: a broker or a database is back within this time, or it takes long anyway. */
+/** Where doubling ends at first: a server that restarts has its pages back within 5 s. */
+const SOON_MS = 5_000;
+
+/** So many tries take about 40 s. What is not back by then takes long anyway. */
+const SOON_TRIES = 16;
 const MAX_MS = 30_000;
 
 /**
  * @param {number} attempt 0 for the first try after a loss
- * @returns {number} milliseconds, uniform between 0.5 s and min(30 s, 1 s · 2^attempt)
+ * @returns {number} milliseconds, uniform between 0.5 s and min(5 s, 1 s · 2^attempt), later 30 s
  */
 export function backoffMs(attempt) {
-  // 2^5 s is above the maximum already; the bound keeps a tab that was left for days from overflowing.
-  const cap = Math.min(MAX_MS, 1000 * 2 ** Math.min(attempt, 5));
+  const cap = attempt < SOON_TRIES ? Math.min(SOON_MS, 1000 * 2 ** attempt) : MAX_MS;
   return Math.round(MIN_MS + Math.random() * (cap - MIN_MS));
 }

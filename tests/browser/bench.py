@@ -5,6 +5,7 @@ at `changes`, `events`, `topics`, `streams`, `gaps`, `shown` and `sent`.
 """
 
 import json
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any, Final
@@ -147,6 +148,13 @@ class ClientBench:
     def wait_ms(self, milliseconds: int) -> None:
         """Let the page's clock run; every timer that is due fires in its turn."""
         self.page.clock.run_for(milliseconds)
+
+    def run_until(self, expression: str) -> None:
+        """Let the page's clock run until something is so that hangs on it and on answers of the token endpoint."""
+        deadline = time.monotonic() + 30
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"not within 30 s: {expression}"
+            self.page.clock.run_for(100)
 
     def until(self, expression: str) -> None:
         """Wait for something that does not hang on the page's clock, such as an answer of the token endpoint."""

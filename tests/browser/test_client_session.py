@@ -133,10 +133,7 @@ def test_a_refresh_outlasts_a_site_that_restarts(bench: ClientBench) -> None:
     bench.online()
     bench.token_statuses.extend([502, 503])
     bench.send("AUTH REQUEST", reason="expiring")
-    for asked in (2, 3):
-        _until_asked(bench, asked)
-        bench.wait_ms(2000)
-    bench.until("sockets.at(-1).sent.length === 2")
+    bench.run_until("sockets.at(-1).sent.length === 2")
     assert json.loads(bench.sent[-1])["data"] == {"token": "token-4"}
     assert bench.states == ["connecting", "online"]
 
@@ -287,9 +284,3 @@ def test_an_error_of_the_server_is_a_line_in_the_console(bench: ClientBench) -> 
 def _acks(bench: ClientBench) -> list[int]:
     frames = [json.loads(text) for text in bench.sent]
     return [frame["data"]["n"] for frame in frames if frame["id"] == "ACK"]
-
-
-def _until_asked(bench: ClientBench, count: int) -> None:
-    while len(bench.token_requests) < count:
-        with bench.page.expect_response("**/socket_auth_token"):
-            pass

@@ -25,7 +25,7 @@ from tests.chaos.sizes import Size
 from tests.chaos.tab import Tab
 from tests.chaos.web import TOPIC
 from tests.services.rigs.proxy import TcpProxy
-from tests.services.rigs.site import BIN, ROOT, Node, Site
+from tests.services.rigs.site import BIN, ROOT, Node, Site, daphne_command
 
 DATABASE = "chaos"
 NODES = 2
@@ -225,8 +225,7 @@ class Plant:
             "AMQP_URL": self._through(self.node_amqp[number], self.rabbitmq.port, self.rabbitmq.url()),
             "DATABASE_URL": self._through(self.node_database, self.postgres.port, self.postgres.url(DATABASE)),
         }
-        daphne = f"{BIN}/daphne -v 0 --proxy-headers -b 127.0.0.1 -p {port} project.asgi:application"
-        return Process(daphne.split(), self.folder / f"node{number}.log", env=env, cwd=ROOT)
+        return Process(daphne_command(port).split(), self.folder / f"node{number}.log", env=env, cwd=ROOT)
 
     def pg(self, program: str, *arguments: str) -> None:
         """Run a program of PostgreSQL's own, such as pg_dump, on our server."""

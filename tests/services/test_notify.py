@@ -294,6 +294,7 @@ def disturb(broker: RabbitMQ) -> Iterator[dict[str, Disturbance]]:
     alarm("0.6")()
 
 
+@pytest.mark.alone
 async def test_a_request_that_notifies_takes_no_longer_whatever_the_broker_does(
     site: Site,
     node: Callable[[int], list[Node]],

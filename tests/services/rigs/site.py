@@ -1,6 +1,7 @@
 """The site on real parts: its settings, its commands, its nodes (docs/stack.md)."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,17 @@ SECRETS = {
 # Three on an idle machine; the tests of one run may have several processes starting at once.
 _READY_SECS = 60
 _COMMAND_SECS = 60
+
+
+def daphne_command(port: int) -> str:
+    """A node as production runs it, on a port of its own."""
+    command = re.search(
+        r"^command=\$\{BIN\}(/daphne .*) -p \$\{NODE_1_PORT\} (.*)$",
+        (ROOT / "ops/supervisor/supervisord.conf").read_text(),
+        re.MULTILINE,
+    )
+    assert command is not None
+    return f"{BIN}{command[1]} -p {port} {command[2]}"
 
 
 class Node:
@@ -117,7 +129,7 @@ class Site:
     def start_node(self, env: Mapping[str, str] | None = None) -> Node:
         """Start one more node, `env` above the site's; don't wait for it."""
         port = free_port()
-        daphne = f"{BIN}/daphne -v 0 --proxy-headers -b 127.0.0.1 -p {port} project.asgi:application"
+        daphne = daphne_command(port)
         log = self.folder / f"node-{len(self.nodes) + 1}.log"
         node = Node(Process(daphne.split(), log, env={**self.env, **(env or {})}, cwd=ROOT), port)
         self.nodes.append(node)

@@ -103,6 +103,8 @@ class RabbitListener:
         self._on_reopened: OnReopened = ignore_reopened
         self._supervisor: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
+        # Never cancelled, as that would leave the socket open; each ends within three seconds.
+        self._goodbyes: set[asyncio.Task[None]] = set()
         self._problem: str | None = "not connected yet"
         self._log = ThrottledLog(logger)
 
@@ -138,10 +140,10 @@ class RabbitListener:
         tasks = {task for task in (self._supervisor, *self._background) if task is not None}
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
         if self._wiring is not None:
-            await self._wiring.link.close()
+            self._say_goodbye(self._wiring.link)
+        if tasks | self._goodbyes:
+            await asyncio.wait(tasks | self._goodbyes)
 
     # The link ------------------------------------------------------------------------------------
 
@@ -177,7 +179,7 @@ class RabbitListener:
             if loop.time() - up_at > _STABLE_SECS:
                 backoff.reset()
             # In the background: saying goodbye to a dead peer takes seconds.
-            self._keep(asyncio.create_task(link.close()))
+            self._say_goodbye(link)
             await asyncio.sleep(backoff.next_secs())
 
     async def _wire(self, link: Link) -> None:
@@ -221,6 +223,11 @@ class RabbitListener:
 
     def _begin_settling(self, feed: _Feed) -> asyncio.Task[None]:
         return self._keep(asyncio.create_task(self._settle(feed)))
+
+    def _say_goodbye(self, link: Link) -> None:
+        task = asyncio.create_task(link.close())
+        self._goodbyes.add(task)
+        task.add_done_callback(self._goodbyes.discard)
 
     def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         self._background.add(task)
