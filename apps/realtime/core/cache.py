@@ -23,17 +23,18 @@ class EventCache:
         # In the order of their coming.
         self._events: dict[tuple[Stream, str, int], Event] = {}
 
-    def add(self, event: Event) -> bool:
-        """Keep the event; False where it is here already."""
+    def add(self, event: Event) -> Event | None:
+        """Keep the event; where there is one of its place already, return that and change nothing."""
         place = (event.stream, event.epoch, event.seq)
-        if place in self._events:
-            return False
+        known = self._events.get(place)
+        if known is not None:
+            return known
         self._events[place] = event
         self._bytes += event.size + OVERHEAD_BYTES
         while self._bytes > self._max_bytes:
             oldest = self._events.pop(next(iter(self._events)))
             self._bytes -= oldest.size + OVERHEAD_BYTES
-        return True
+        return None
 
     def get(self, stream: Stream, epoch: str, seq: int) -> Event | None:
         """The event of this place, if it is still here."""

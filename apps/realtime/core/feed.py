@@ -17,6 +17,8 @@ class Arrival(Enum):
 
     NEW = auto()
     COPY = auto()
+    # Another event has this place: the database was restored from a backup and gives its numbers a second time.
+    GIVEN_TWICE = auto()
     OTHER_EPOCH = auto()
 
 
@@ -51,8 +53,10 @@ class Feed:
             if epoch:
                 return Arrival.OTHER_EPOCH
             epoch, head = self.position = Cursor(event.epoch, 0)
-        if not self._cache.add(event):
-            return Arrival.COPY
+        known = self._cache.add(event)
+        if known is not None:
+            # The frame is signed, the properties of a message are not.
+            return Arrival.COPY if known.frame == event.frame else Arrival.GIVEN_TWICE
         if event.seq > head:
             self.position = Cursor(epoch, event.seq)
         return Arrival.NEW

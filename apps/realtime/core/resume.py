@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from .codes import GapReason, StreamState
 
 # A BigIntegerField, and what JavaScript's numbers hold exactly is less.
-_SEQ_MAX: Final = 2**63 - 1
+SEQ_MAX: Final = 2**63 - 1
 
 
 class Cursor(NamedTuple):
@@ -68,7 +68,7 @@ def parse_cursor(value: Any) -> Cursor:
     if not isinstance(value, dict):
         return CORRUPT
     epoch, seq = value.get("epoch"), value.get("seq")
-    if not isinstance(epoch, str) or type(seq) is not int or not 0 <= seq <= _SEQ_MAX:
+    if not isinstance(epoch, str) or type(seq) is not int or not 0 <= seq <= SEQ_MAX:
         return CORRUPT
     return Cursor(epoch, seq)
 

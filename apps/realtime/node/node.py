@@ -96,9 +96,7 @@ class Node:
     async def _end_numbering(self, stream: Stream, at: Cursor) -> None:
         if await self.database.ask(rotate_regressed, stream, at.epoch, at.seq):
             logger.error(
-                "The database has forgotten events of %s that were delivered (up to %d): its numbering begins anew",
-                stream,
-                at.seq,
+                "The database has forgotten events of %s that were delivered: its numbering begins anew", stream
             )
 
     def _end_slow_readers(self) -> None:

@@ -19,7 +19,7 @@ from ..core.codes import GapReason
 from ..core.events import Event
 from ..core.feed import Arrival, Feed, Observation
 from ..core.names import Stream
-from ..core.resume import Cursor, Head, Verdict, judge
+from ..core.resume import SEQ_MAX, Cursor, Head, Verdict, judge
 from ..core.session import Taken
 from .history import HistoryReader, Page
 
@@ -85,6 +85,8 @@ class SharedFeed:
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
+        # True from a number that two events have to the end of the numbering.
+        self._given_twice = False
         # True when something came during a check that this check may have been too early for.
         self._check_again = False
 
@@ -114,6 +116,9 @@ class SharedFeed:
             return
         arrival = self._feed.arrived(event)
         if arrival is Arrival.OTHER_EPOCH:
+            self._begin_check()
+        elif arrival is Arrival.GIVEN_TWICE:
+            self._given_twice = True
             self._begin_check()
         elif arrival is Arrival.NEW:
             self._offer(event)
@@ -199,8 +204,10 @@ class SharedFeed:
         try:
             head = await self._reader.head(self._stream)
             seen = self._feed.observed(head, began_at)
-            if seen is Observation.RAN_BACK:
-                await self._rotate(self._stream, began_at)
+            given_twice, self._given_twice = self._given_twice and seen is not Observation.ROTATED, False
+            if seen is Observation.RAN_BACK or given_twice:
+                # Wherever the head stands by now.
+                await self._rotate(self._stream, Cursor(began_at.epoch, SEQ_MAX) if given_twice else began_at)
                 head = await self._reader.head(self._stream)
                 seen = self._feed.observed(head, began_at)
         except (DatabaseError, TimeoutError) as error:

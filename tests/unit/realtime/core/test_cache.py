@@ -17,8 +17,8 @@ def event(seq: int, size: int, stream: Stream = MINE, epoch: str = "e1") -> Even
 def test_an_event_is_found_by_its_place_and_kept_once() -> None:
     cache = EventCache()
     one = event(1, 100)
-    assert cache.add(one)
-    assert not cache.add(event(1, 100))
+    assert cache.add(one) is None
+    assert cache.add(event(1, 100)) is one
     assert cache.get(MINE, "e1", 1) is one
     for other in [(ALL, "e1", 1), (MINE, "e2", 1), (MINE, "e1", 2)]:
         assert cache.get(*other) is None
@@ -49,7 +49,7 @@ def test_it_stays_within_its_bound_and_tells_no_lies(arrivals: list[tuple[int, i
     cache = EventCache(20_000)
     sizes: dict[int, int] = {}
     for seq, size in arrivals:
-        if cache.add(event(seq, size)):
+        if cache.add(event(seq, size)) is None:
             sizes[seq] = size
     here = [seq for seq in range(1, 61) if cache.get(MINE, "e1", seq)]
     assert sum(sizes[seq] + OVERHEAD_BYTES for seq in here) <= 20_000

@@ -1,5 +1,7 @@
 """What a node knows of a stream (docs/node.md)."""
 
+from dataclasses import replace
+
 import pytest
 
 from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
@@ -44,10 +46,18 @@ def test_the_position_is_the_highest_that_is_known_whatever_the_order() -> None:
 
 
 def test_a_copy_is_told_from_a_late_event() -> None:
-    one = feed(1, 3)
-    assert one.arrived(durable(MINE, 3)) is Arrival.COPY
-    assert one.arrived(durable(MINE, 2)) is Arrival.NEW
-    assert one.arrived(durable(MINE, 2)) is Arrival.COPY
+    one, second, third = feed(1), durable(MINE, 2), durable(MINE, 3)
+    for event, arrival in ((third, Arrival.NEW), (third, Arrival.COPY), (second, Arrival.NEW), (second, Arrival.COPY)):
+        assert one.arrived(event) is arrival
+
+
+def test_two_events_of_one_place_are_no_copies() -> None:
+    one = feed(1, 2)
+    known = one.cached(2)
+    assert known is not None
+    assert one.arrived(replace(known, mid="")) is Arrival.COPY
+    assert one.arrived(replace(known, frame="another")) is Arrival.GIVEN_TWICE
+    assert one.cached(2) is known
 
 
 def test_an_event_of_another_numbering_changes_nothing() -> None:
