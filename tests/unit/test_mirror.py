@@ -17,6 +17,7 @@ ELSEWHERE = {
     "apps/realtime/brokers/rabbitmq/listener.py": "tests/services, against a real broker",
     "apps/realtime/brokers/rabbitmq/properties.py": "tests/services, against a real broker",
     "apps/realtime/brokers/rabbitmq/publisher.py": "tests/services, against a real broker",
+    "apps/realtime/core/actions.py": "it declares what the tests of sessions compare",
     "apps/realtime/core/errors.py": "the tests of what raises them",
     "apps/realtime/metrics.py": "the tests of what counts",
     "apps/realtime/publishing/sql.py": "the tests of the statements that are made of it, on both databases",

@@ -8,10 +8,11 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from .actions import Action, Send
 from .codes import AUTH_FAILED, AUTH_OK, AUTH_REQUEST, AuthReason, CloseCode, ErrorCode
 from .names import Stream
 from .resume import Verdict
-from .session import Action, Instant, Send, Session
+from .session import Instant, Session
 
 _AUTH_REQUEST: Final = Send(json.dumps({"id": AUTH_REQUEST}))
 _AUTH_OK: Final = Send(json.dumps({"id": AUTH_OK}))

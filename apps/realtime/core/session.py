@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from .actions import Action, Close, Open, Send, Taken, Verify
 from .codes import HEARTBEAT, AuthReason, CloseCode, ErrorCode, GapReason
 from .events import Event
 from .names import ALL, Stream, user_stream
@@ -64,79 +65,6 @@ class SessionConfig:
     heartbeat_secs: float
     heartbeat_jitter_secs: Callable[[], float]
     max_topics: int
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Write this text frame."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the socket; no action follows."""
-
-    code: CloseCode
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Check this token, then call `verified`, `refused` or `unavailable`."""
-
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Open these streams and those of the topics that the user may hear, judge each, then call `opened`.
-
-    `since` holds what the client has of them, and whatever else it claims.
-    """
-
-    streams: tuple[Stream, ...]
-    topics: tuple[str, ...]
-    since: Mapping[str, Cursor]
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Open the topic's stream if the user may hear it, judge it, then call `subscribed`."""
-
-    topic: str
-    ref: str | int | None
-    since: Cursor | None
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """This stream is not wanted any more."""
-
-    stream: Stream
-
-
-@dataclass(frozen=True, slots=True)
-class CatchUp:
-    """There is room for more of these streams again: `take` what follows the session's position in each."""
-
-    streams: tuple[Stream, ...]
-
-
-Action = Send | Close | Verify | Open | Subscribe | Leave | CatchUp
-
-
-class Taken(Enum):
-    """What `take` did with a durable event."""
-
-    SENT = auto()
-    # The client has it already.
-    COPY = auto()
-    # One before it is missing.
-    BEHIND = auto()
-    # The window is full; `CatchUp` follows the acknowledgement.
-    FULL = auto()
-    # This session does not listen to the stream, or not yet.
-    UNWANTED = auto()
 
 
 class Position:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .actions import Action, CatchUp, Leave, Send, Subscribe
 from .codes import (
     ACK,
     AUTH,
@@ -28,7 +29,7 @@ from .errors import BadRecipient
 from .names import Stream, topic_stream
 from .resume import DENIED, Cursor, Head, Verdict, parse_cursor
 from .seed import is_json
-from .session import Action, CatchUp, Instant, Leave, Position, Send, Session, SessionConfig, State, Subscribe
+from .session import Instant, Position, Session, SessionConfig, State
 from .window import WINDOW_EVENTS
 
 REF_MAX_CHARS: Final = 64

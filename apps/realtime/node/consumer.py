@@ -12,26 +12,13 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
 from .. import metrics
+from ..core.actions import Action, CatchUp, Close, Leave, Open, Send, Subscribe, Taken, Verify
 from ..core.codes import SUBPROTOCOL, CloseCode, ErrorCode, GapReason
 from ..core.events import Event
 from ..core.names import Stream, topic_stream
 from ..core.resume import DENIED, Cursor, Head, Verdict
 from ..core.seed import SeedSession
-from ..core.session import (
-    Action,
-    CatchUp,
-    Close,
-    Identity,
-    Instant,
-    Leave,
-    Open,
-    Send,
-    Session,
-    State,
-    Subscribe,
-    Taken,
-    Verify,
-)
+from ..core.session import Identity, Instant, Session, State
 from ..core.v1 import V1Session, error_frame
 from ..tokens import TokenRefused
 from . import handshake, identity

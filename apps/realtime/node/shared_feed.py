@@ -14,13 +14,13 @@ from django.db import Error as DatabaseError
 from prometheus_client import Counter
 
 from .. import metrics
+from ..core.actions import Taken
 from ..core.cache import EventCache
 from ..core.codes import GapReason
 from ..core.events import Event
 from ..core.feed import Arrival, Feed, Observation
 from ..core.names import Stream
 from ..core.resume import SEQ_MAX, Cursor, Head, Verdict, judge
-from ..core.session import Taken
 from .history import HistoryReader, Page
 
 logger = logging.getLogger(__name__)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from apps.realtime.core.actions import Action, Close, Open, Send, Verify
 from apps.realtime.core.codes import GapReason, StreamState
 from apps.realtime.core.events import Event, EventTemplate, numbered
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from apps.realtime.core.resume import Cursor, Verdict
 from apps.realtime.core.seed import SeedSession
-from apps.realtime.core.session import Action, Close, Identity, Instant, Open, Send, Session, SessionConfig, Verify
+from apps.realtime.core.session import Identity, Instant, Session, SessionConfig
 from apps.realtime.core.v1 import V1Session
 
 DIALECTS: dict[str, type[Session]] = {"seed": SeedSession, "v1": V1Session}

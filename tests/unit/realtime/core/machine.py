@@ -12,27 +12,13 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from apps.realtime.core.actions import Action, CatchUp, Close, Leave, Open, Send, Subscribe, Taken, Verify
 from apps.realtime.core.codes import HEARTBEAT, CloseCode, GapReason
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from apps.realtime.core.resume import DENIED, Cursor, Head, Verdict
 from apps.realtime.core.seed import is_json
-from apps.realtime.core.session import (
-    CLIENT_FRAME_MAX_BYTES,
-    MAX_AUTH_ATTEMPTS,
-    MAX_HELD_EVENTS,
-    Action,
-    CatchUp,
-    Close,
-    Identity,
-    Leave,
-    Open,
-    Send,
-    State,
-    Subscribe,
-    Taken,
-    Verify,
-)
+from apps.realtime.core.session import CLIENT_FRAME_MAX_BYTES, MAX_AUTH_ATTEMPTS, MAX_HELD_EVENTS, Identity, State
 from apps.realtime.core.v1 import V1Session
 from apps.realtime.core.window import ACK_TIMEOUT_SECS, WINDOW_BYTES, WINDOW_EVENTS
 

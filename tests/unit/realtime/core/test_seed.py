@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from apps.realtime.core.actions import Close, Send, Taken
 from apps.realtime.core.codes import HEARTBEAT, CloseCode, GapReason
 from apps.realtime.core.names import ALL
 from apps.realtime.core.resume import Head
 from apps.realtime.core.seed import is_json
-from apps.realtime.core.session import Close, Send, Taken
 
 from .driver import HEARTBEAT_SECS, Driven, close_code, durable, event, ids, texts
 from .machine import SessionMachine

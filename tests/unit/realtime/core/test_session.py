@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.realtime.core.actions import Close, Open, Send, Taken, Verify
 from apps.realtime.core.codes import HEARTBEAT, CloseCode, GapReason
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from apps.realtime.core.resume import Cursor, Head
@@ -13,13 +14,8 @@ from apps.realtime.core.session import (
     CLIENT_FRAME_MAX_BYTES,
     CLIENT_FRAMES_PER_MIN,
     MAX_HELD_EVENTS,
-    Close,
     IllegalTransition,
-    Open,
-    Send,
     State,
-    Taken,
-    Verify,
 )
 
 from .driver import (

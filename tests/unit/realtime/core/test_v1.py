@@ -9,22 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from apps.realtime.core import resume
+from apps.realtime.core.actions import Action, CatchUp, Close, Leave, Open, Send, Subscribe, Taken, Verify
 from apps.realtime.core.codes import HEARTBEAT, CloseCode, ErrorCode, GapReason
 from apps.realtime.core.names import ALL, topic_stream, user_stream
 from apps.realtime.core.resume import CORRUPT, Cursor, Head
-from apps.realtime.core.session import (
-    CLIENT_FRAMES_PER_MIN,
-    Action,
-    CatchUp,
-    Close,
-    Leave,
-    Open,
-    Send,
-    Session,
-    Subscribe,
-    Taken,
-    Verify,
-)
+from apps.realtime.core.session import CLIENT_FRAMES_PER_MIN, Session
 from apps.realtime.core.v1 import REF_MAX_CHARS, V1Session, error_frame
 from apps.realtime.core.window import ACK_TIMEOUT_SECS, WINDOW_EVENTS
 

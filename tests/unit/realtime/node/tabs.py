@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from django.db import OperationalError
 
+from apps.realtime.core.actions import Action, CatchUp, Send, Taken
 from apps.realtime.core.codes import GapReason
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import ALL, Stream, user_stream
 from apps.realtime.core.resume import Cursor, Head, Verdict
-from apps.realtime.core.session import Action, CatchUp, Send, Taken
 from apps.realtime.history import PAGE_EVENTS
 from apps.realtime.node.history import Page
 from apps.realtime.node.shared_feed import SharedFeed

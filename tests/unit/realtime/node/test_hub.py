@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from apps.realtime.brokers.base import OnEvent, OnReopened, ignore_reopened
+from apps.realtime.core.actions import Taken
 from apps.realtime.core.codes import GapReason, StreamState
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import ALL, Stream, user_stream
 from apps.realtime.core.resume import Cursor, Head
-from apps.realtime.core.session import Taken
 from apps.realtime.node.hub import LINGER_SECS, Hub
 from tests.unit.realtime.core.driver import EPOCH, durable, event
 

@@ -8,12 +8,12 @@ import pytest
 from django.db import OperationalError
 from prometheus_client import REGISTRY
 
+from apps.realtime.core.actions import Taken
 from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
 from apps.realtime.core.codes import GapReason, StreamState
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream
 from apps.realtime.core.resume import CORRUPT, Cursor, Verdict
-from apps.realtime.core.session import Taken
 from apps.realtime.core.window import WINDOW_EVENTS
 from apps.realtime.node.shared_feed import HOLE_SECS, RETRY_SECS, SharedFeed
 from tests.unit.realtime.core.driver import EPOCH, durable, event, new
