@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from apps.realtime.core.broker_urls import broker_urls
+
 # Prefix of the secrets that the demo falls back to; everybody can read them here.
 DEVELOPMENT_PREFIX: Final = "development-only-"
 SECRET_MIN_BYTES: Final = 32
@@ -39,8 +41,17 @@ def refuse_unsafe_production(
         raise ImproperlyConfigured("ALLOWED_HOSTS is empty: name the hosts of this site, separated by commas")
     if "*" in allowed_hosts:
         raise ImproperlyConfigured("ALLOWED_HOSTS is *: any Host header, and so any origin, would be taken for ours")
-    if amqp_url and urlsplit(amqp_url).scheme != "amqps" and not _is_this_machine(urlsplit(amqp_url).hostname):
-        raise ImproperlyConfigured("AMQP_URL goes to another machine without TLS: use amqps://")
+    _refuse_open_broker(amqp_url)
+
+
+def _refuse_open_broker(amqp_url: str | None) -> None:
+    try:
+        urls = broker_urls(amqp_url) if amqp_url else ()
+    except ValueError as error:
+        raise ImproperlyConfigured(f"AMQP_URL {error}") from None
+    for parts in map(urlsplit, urls):
+        if parts.scheme != "amqps" and not _is_this_machine(parts.hostname):
+            raise ImproperlyConfigured("AMQP_URL goes to another machine without TLS: use amqps://")
 
 
 def _is_this_machine(host: str | None) -> bool:

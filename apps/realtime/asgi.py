@@ -63,7 +63,7 @@ def _make_embedded_relay() -> EmbeddedRelay | None:
     database = connections[conf.database]
     # A database in memory is a test's, and other threads would be in its way.
     in_memory = database.vendor == "sqlite" and database.is_in_memory_db()  # type: ignore[attr-defined]
-    if conf.amqp_url is not None or in_memory:
+    if conf.amqp_urls or in_memory:
         return None
     return EmbeddedRelay(Relay(conf, publishing_process().publisher, every_secs=EMBEDDED_EVERY_SECS))
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from .core.broker_urls import broker_urls
 from .core.origin import normalized_origin
 
 # protocol.md, section 4: a token lives 15 minutes at most; the verifier enforces it too.
@@ -24,7 +24,7 @@ HEARTBEAT_MAX_SECS: Final = 50
 class RealtimeSettings:
     """One field for each `REALTIME_…` setting; the README's table says what each is for."""
 
-    amqp_url: str | None
+    amqp_urls: tuple[str, ...]
     secrets: tuple[str, ...]
     path: str
     allowed_origins: tuple[str, ...]
@@ -55,7 +55,7 @@ def realtime_settings() -> RealtimeSettings:
         ImproperlyConfigured: a setting that cannot work, with its name, its value (never a secret) and what to do.
     """
     return RealtimeSettings(
-        amqp_url=_amqp_url(_get("AMQP_URL", None)),
+        amqp_urls=_amqp_urls(_get("AMQP_URL", None)),
         secrets=_secrets(_get("SECRET", None)),
         path=_path(_get("PATH", "/websocket")),
         allowed_origins=_origins(_get("ALLOWED_ORIGINS", ())),
@@ -111,18 +111,11 @@ def _database(value: Any) -> str:
     return str(value)
 
 
-def _amqp_url(value: Any) -> str | None:
-    if not value:
-        return None
+def _amqp_urls(value: Any) -> tuple[str, ...]:
     try:
-        parts = urlsplit(value)
-        fine = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, AttributeError):
-        fine = False
-    if not fine:
-        # Never the value: it holds the password.
-        raise ImproperlyConfigured("REALTIME_AMQP_URL is not of the form amqp://user:password@host:port/vhost")
-    return str(value)
+        return broker_urls(value) if value else ()
+    except ValueError as error:
+        raise ImproperlyConfigured(f"REALTIME_AMQP_URL {error}") from None
 
 
 def _path(value: Any) -> str:

@@ -1,6 +1,6 @@
 """The numbers that a site can watch, as Prometheus reads them (docs/health.md).
 
-Labels are words of this code, never a user's text: their number is bounded.
+Labels are words of this code and hosts of the settings, never a user's text: their number is bounded.
 """
 
 from typing import Final
@@ -33,4 +33,5 @@ SESSIONS: Final = Gauge("realtime_sessions", "Open sockets, by dialect", ["diale
 AUTHENTICATIONS: Final = Counter("realtime_authentications", "Tokens presented, by result", ["result"])
 CLOSES: Final = Counter("realtime_closes", "Sockets closed by the server, by code", ["code"])
 BROKER_CONNECTED: Final = Gauge("realtime_broker_connected", "1 while the link to the broker is up", ["role"])
+BROKER_HOST: Final = Gauge("realtime_broker_host", "1 for the host that the link is up with", ["role", "host"])
 BROKER_LINKS_LOST: Final = Counter("realtime_broker_links_lost", "Links to the broker that broke", ["role"])

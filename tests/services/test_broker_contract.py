@@ -83,7 +83,7 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
     def make_listener() -> Listener:
         if not url:
             return MemoryListener(exchange, None, SIGNER)
-        return RabbitListener(url, heartbeat_secs=10, per_user_queues=request.param == "rabbitmq-user", signer=SIGNER)
+        return RabbitListener([url], heartbeat_secs=10, per_user_queues=request.param == "rabbitmq-user", signer=SIGNER)
 
     async with AsyncExitStack() as stack:
 
@@ -97,7 +97,7 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
             return heard
 
         publisher: Publisher = (
-            RabbitPublisher(url, heartbeat_secs=10, signer=SIGNER) if url else MemoryPublisher(exchange, None, SIGNER)
+            RabbitPublisher([url], heartbeat_secs=10, signer=SIGNER) if url else MemoryPublisher(exchange, None, SIGNER)
         )
         stack.callback(publisher.close, 2.0)
         yield Broker(publisher, ear)

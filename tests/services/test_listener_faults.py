@@ -45,9 +45,9 @@ class Rig:
         self.heard: list[tuple[Stream, int]] = []
         self.reopened: list[Stream] = []
         self.listener = RabbitListener(
-            listener_url, heartbeat_secs=HEARTBEAT_SECS, per_user_queues=per_user_queues, signer=SIGNER
+            [listener_url], heartbeat_secs=HEARTBEAT_SECS, per_user_queues=per_user_queues, signer=SIGNER
         )
-        self.publisher = RabbitPublisher(broker.url(vhost), heartbeat_secs=HEARTBEAT_SECS, signer=SIGNER)
+        self.publisher = RabbitPublisher([broker.url(vhost)], heartbeat_secs=HEARTBEAT_SECS, signer=SIGNER)
         self._number = 0
 
     async def start(self) -> None:

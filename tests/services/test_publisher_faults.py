@@ -30,8 +30,8 @@ class Rig:
     """A publisher, and a listener that writes down what arrived."""
 
     def __init__(self, url: str, listener_url: str) -> None:
-        self.publisher = RabbitPublisher(url, heartbeat_secs=HEARTBEAT_SECS, signer=SIGNER)
-        self.listener = RabbitListener(listener_url, heartbeat_secs=10, per_user_queues=True, signer=SIGNER)
+        self.publisher = RabbitPublisher([url], heartbeat_secs=HEARTBEAT_SECS, signer=SIGNER)
+        self.listener = RabbitListener([listener_url], heartbeat_secs=10, per_user_queues=True, signer=SIGNER)
         self.heard: list[int] = []
         self.settled: list[tuple[int, bool]] = []
         self.sent = 0
@@ -273,7 +273,7 @@ async def test_a_user_that_may_only_write_publishes_to_an_exchange_that_exists(
             broker.ctl, "set_permissions", "--vhost", vhost, "writer", "^$", "^realtime\\.events$", "^$"
         )
         url = broker.url(vhost).replace(f"{broker.user}:{broker.password}@", "writer:secret-of-the-writer@")
-        writer = RabbitPublisher(url, heartbeat_secs=10, signer=SIGNER)
+        writer = RabbitPublisher([url], heartbeat_secs=10, signer=SIGNER)
         writer.publish(EventTemplate("p/PING", 77, json.JSONEncoder).for_stream(ALL, mid="m", ts=1.0))
         await rig.arrived(77)
         await asyncio.to_thread(writer.close, 1.0)

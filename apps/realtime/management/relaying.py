@@ -37,7 +37,7 @@ def relay(write: Callable[[str], object], *, once: bool = False, metrics_port: i
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-    broker = redacted(conf.amqp_url) if conf.amqp_url else "the in-process broker of a server on this machine"
+    broker = " or ".join(map(redacted, conf.amqp_urls)) or "the in-process broker of a server on this machine"
     write(f"relay: from database {conf.database!r} to {broker}")
     if not once:
         relay.run()

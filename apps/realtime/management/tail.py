@@ -20,7 +20,7 @@ def tail(streams: Iterable[Stream], write: Callable[[str], object]) -> None:
     Raises:
         CommandError: there is no broker that a second process could listen to.
     """
-    if realtime_settings().amqp_url is None:
+    if not realtime_settings().amqp_urls:
         raise CommandError(
             "without AMQP_URL events stay inside the server process: set it to the broker that the site uses"
         )

@@ -20,7 +20,16 @@ def test_a_safe_production_starts() -> None:
     refuse_unsafe_production(**SAFE)
 
 
-@pytest.mark.parametrize("url", [None, "amqp://localhost/", "amqp://127.0.0.1:5673/x", "amqp://[::1]/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "amqp://localhost/",
+        "amqp://127.0.0.1:5673/x",
+        "amqp://localhost:5672/,amqp://localhost:5673/",
+        "amqp://[::1]/",
+    ],
+)
 def test_on_this_machine_the_broker_needs_no_tls(url: str | None) -> None:
     refuse_unsafe_production(**SAFE | {"amqp_url": url})
 
@@ -42,6 +51,8 @@ def test_on_this_machine_the_broker_needs_no_tls(url: str | None) -> None:
         ({"allowed_hosts": ["*"]}, r"ALLOWED_HOSTS is \*"),
         ({"allowed_hosts": ["site.example", "*"]}, r"ALLOWED_HOSTS is \*"),
         ({"amqp_url": "amqp://xxx:xxx@broker.example/"}, "AMQP_URL goes to another machine without TLS"),
+        ({"amqp_url": "amqp://localhost/,amqp://xxx.example/"}, "AMQP_URL goes to another machine without TLS"),
+        ({"amqp_url": "amqp://xxx@localhost/,amqps://xxx@broker.example/"}, "AMQP_URL names hosts with different"),
         ({"amqp_url": "amqp://10.0.0.7/"}, "AMQP_URL goes to another machine without TLS"),
         ({"amqp_url": "amqp://localhost.evil.example/"}, "AMQP_URL goes to another machine without TLS"),
     ],

@@ -27,7 +27,7 @@ def test_a_site_that_sets_only_the_secret_gets_the_defaults(settings: Settings) 
     for name in NAMES:
         delattr(settings, f"REALTIME_{name}")
     conf = realtime_settings()
-    assert conf.amqp_url is None
+    assert conf.amqp_urls == ()
     assert conf.local_socket is None
     assert conf.request_user is None
     assert conf.path == "/websocket"
@@ -45,9 +45,9 @@ def test_they_are_read_once_and_again_after_a_change(settings: Settings) -> None
     assert realtime_settings().token_life_secs == 60
 
 
-def test_an_empty_amqp_url_is_none(settings: Settings) -> None:
+def test_an_empty_amqp_url_is_no_broker(settings: Settings) -> None:
     settings.REALTIME_AMQP_URL = ""
-    assert realtime_settings().amqp_url is None
+    assert realtime_settings().amqp_urls == ()
 
 
 @pytest.mark.parametrize(
@@ -108,5 +108,14 @@ def test_32_bytes_are_a_key(settings: Settings) -> None:
 def test_a_broker_url_that_cannot_work_is_refused_without_quoting_it(settings: Settings, url: object) -> None:
     settings.REALTIME_AMQP_URL = url
     with pytest.raises(ImproperlyConfigured, match="REALTIME_AMQP_URL is not of the form") as caught:
+        realtime_settings()
+    assert "secret-word" not in str(caught.value)
+
+
+def test_several_brokers_are_the_hosts_of_one_cluster(settings: Settings) -> None:
+    settings.REALTIME_AMQP_URL = "amqp://u:p@one/, amqp://u:p@two/"
+    assert realtime_settings().amqp_urls == ("amqp://u:p@one/", "amqp://u:p@two/")
+    settings.REALTIME_AMQP_URL = ["amqp://u:p@one/", "amqp://u:secret-word@two/"]
+    with pytest.raises(ImproperlyConfigured, match="REALTIME_AMQP_URL names hosts with different") as caught:
         realtime_settings()
     assert "secret-word" not in str(caught.value)

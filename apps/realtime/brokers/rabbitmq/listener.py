@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -20,9 +21,10 @@ from ...core.signature import Signer
 from ..base import OnEvent, OnReopened, ignore_reopened
 from ..throttled import ThrottledLog
 from .backoff import Backoff
+from .hosts import LISTENER, Hosts
 from .lane import ConsumedQueue, Lane
 from .link import Link, describe
-from .topology import QueueNames, redacted, uses_user_queue
+from .topology import QueueNames, uses_user_queue
 
 logger = logging.getLogger(__name__)
 
@@ -85,13 +87,13 @@ class RabbitListener:
     """The listener of one node.
 
     Args:
-        url: `amqp://` or `amqps://`.
+        urls: `amqp://` or `amqps://`, of each host of the broker.
         per_user_queues: a queue for each user (True) or bindings on the node's one queue.
         signer: knows which numbers are ours.
     """
 
-    def __init__(self, url: str, *, heartbeat_secs: int, per_user_queues: bool, signer: Signer) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], *, heartbeat_secs: int, per_user_queues: bool, signer: Signer) -> None:
+        self._hosts = Hosts(urls, LISTENER)
         self._signer = signer
         self._heartbeat_secs = heartbeat_secs
         self._per_user_queues = per_user_queues
@@ -116,7 +118,6 @@ class RabbitListener:
         self._on_event = on_event
         self._on_reopened = on_reopened
         self._feeds[ALL] = _Feed(ALL)
-        metrics.BROKER_CONNECTED.labels("listener").set(0)
         self._supervisor = asyncio.create_task(self._supervise())
 
     async def open(self, stream: Stream) -> None:
@@ -159,28 +160,26 @@ class RabbitListener:
                 await asyncio.sleep(1)
 
     async def _keep_linked(self) -> None:
-        backoff = Backoff()
         loop = asyncio.get_running_loop()
         name = f"message-flow node {socket.gethostname()} {os.getpid()}"
         while True:
             try:
-                link = await Link.connect(self._url, heartbeat_secs=self._heartbeat_secs, name=name)
+                link = await Link.connect(self._hosts.url, heartbeat_secs=self._heartbeat_secs, name=name)
             except Exception as error:
                 self._report(describe(error))
-                await asyncio.sleep(backoff.next_secs())
+                await asyncio.sleep(self._hosts.next_secs())
                 continue
             up_at = loop.time()
             await self._wire(link)
             reason = await link.lost
             self._wiring = None
-            metrics.BROKER_CONNECTED.labels("listener").set(0)
             metrics.BROKER_LINKS_LOST.labels("listener").inc()
             self._report(reason)
             if loop.time() - up_at > _STABLE_SECS:
-                backoff.reset()
+                self._hosts.steady()
             # In the background: saying goodbye to a dead peer takes seconds.
             self._say_goodbye(link)
-            await asyncio.sleep(backoff.next_secs())
+            await asyncio.sleep(self._hosts.next_secs())
 
     async def _wire(self, link: Link) -> None:
         lanes = [Lane(link, self._message, self._queue_dead) for _ in range(LANES)]
@@ -192,8 +191,8 @@ class RabbitListener:
         await asyncio.wait(waited, timeout=OPEN_TIMEOUT_SECS, return_when=asyncio.FIRST_COMPLETED)
         if not link.lost.done():
             self._problem = None
-            metrics.BROKER_CONNECTED.labels("listener").set(1)
-            logger.info("Listening on %s with %d streams", redacted(self._url), len(self._feeds))
+            self._hosts.show(up=True)
+            logger.info("Listening on %s with %d streams", self._hosts.address, len(self._feeds))
             self._keep(asyncio.create_task(self._keep_bound(self._wiring)))
 
     async def _keep_bound(self, wiring: _Wiring) -> None:
@@ -215,9 +214,10 @@ class RabbitListener:
                     await lane.bind(queue, feed.stream)
 
     def _report(self, reason: str) -> None:
-        if self._problem != reason:
-            logger.warning("No events come from %s: %s. Sockets stay open; trying again", redacted(self._url), reason)
-        self._problem = reason
+        if self._hosts.is_news(reason):
+            logger.warning("No events come from %s: %s. Sockets stay open; trying again", self._hosts.address, reason)
+        self._problem = f"{self._hosts.address}: {reason}"
+        self._hosts.show(up=False)
 
     # Streams -------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pika
@@ -26,9 +27,9 @@ from ...core.events import Event
 from ...core.signature import Signer
 from ..base import Settled
 from ..throttled import ThrottledLog
-from .backoff import Backoff
 from .buffer import EventBuffer, Outgoing
-from .topology import EXCHANGE, EXCHANGE_TYPE, redacted, with_query
+from .hosts import PUBLISHER, Hosts
+from .topology import EXCHANGE, EXCHANGE_TYPE, with_query
 
 logger = logging.getLogger(__name__)
 
@@ -50,26 +51,20 @@ _STOP_TIMEOUT_SECS: Final = 0.5
 
 
 class RabbitPublisher:
-    """The publisher of one process. Its thread starts with the first event, in the process that publishes it."""
+    """The publisher of one process. Its thread starts with the first event, in the process that publishes it.
+
+    Args:
+        urls: `amqp://` or `amqps://`, of each host of the broker.
+    """
 
     _lock: threading.Lock
     _buffer: EventBuffer
     # None until the first event.
     _worker: "_Worker | None"
 
-    def __init__(self, url: str, *, heartbeat_secs: int, signer: Signer) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], *, heartbeat_secs: int, signer: Signer) -> None:
         self._signer = signer
-        self._parameters = pika.URLParameters(
-            with_query(
-                url,
-                heartbeat=heartbeat_secs,
-                blocked_connection_timeout=BLOCKED_TIMEOUT_SECS,
-                socket_timeout=CONNECT_TIMEOUT_SECS,
-                stack_timeout=CONNECT_TIMEOUT_SECS * 2,
-            )
-        )
-        self._parameters.client_properties = {"connection_name": f"message-flow publisher {os.getpid()}"}
+        self._parameters = {url: _parameters(url, heartbeat_secs) for url in urls}
         self._reset()
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _reset_if_alive(this))
@@ -97,7 +92,7 @@ class RabbitPublisher:
             left = self._buffer.abandon()
             if left:
                 metrics.PUBLISH_DROPPED.labels("exit").inc(left)
-                logger.warning("%d events were not confirmed by %s before exit", left, redacted(self._url))
+                logger.warning("%d events were not confirmed by %s before exit", left, worker.address)
         self._worker = None
         worker.stop()
 
@@ -111,7 +106,7 @@ class RabbitPublisher:
     def _started(self) -> "_Worker":
         with self._lock:
             if self._worker is None:
-                self._worker = _Worker(self._parameters, self._buffer, self._signer, redacted(self._url))
+                self._worker = _Worker(self._parameters, self._buffer, self._signer)
                 self._worker.start()
                 # Children of multiprocessing, Celery's among them, end without atexit.
                 multiprocessing.util.Finalize(None, _close_if_alive, (weakref.ref(self),), exitpriority=10)
@@ -133,14 +128,13 @@ def _close_if_alive(reference: "weakref.ref[RabbitPublisher]") -> None:
 class _Worker(threading.Thread):
     """The thread. Everything below `run` happens in it; `wake` and `stop` may be called from anywhere."""
 
-    def __init__(self, parameters: pika.URLParameters, buffer: EventBuffer, signer: Signer, address: str) -> None:
+    def __init__(self, parameters: Mapping[str, pika.URLParameters], buffer: EventBuffer, signer: Signer) -> None:
         super().__init__(name="message-flow-publisher", daemon=True)
         self.problem: str | None = NOT_CONNECTED
         self._parameters = parameters
         self._buffer = buffer
         self._signer = signer
-        self._address = address
-        self._backoff = Backoff()
+        self._hosts = Hosts(tuple(parameters), PUBLISHER)
         self._log = ThrottledLog(logger)
         self._stopping = False
         # Guards against one wake-up per event: set by the first caller, cleared when the loop turns to the buffer.
@@ -156,6 +150,10 @@ class _Worker(threading.Thread):
         # 1 until the first confirm of a connection: the first publish on a link that is dead already goes nowhere.
         self._window = 1
 
+    @property
+    def address(self) -> str:
+        return self._hosts.address
+
     def wake(self) -> None:
         if not self._woken:
             self._woken = True
@@ -167,7 +165,6 @@ class _Worker(threading.Thread):
         self.join(_STOP_TIMEOUT_SECS)
 
     def run(self) -> None:
-        metrics.BROKER_CONNECTED.labels("publisher").set(0)
         self._ioloop.call_later(_CHECK_EVERY_SECS, self._check_deadlines)
         self._connect()
         while not self._stopping:
@@ -186,7 +183,7 @@ class _Worker(threading.Thread):
             return
         try:
             self._connection = SelectConnection(
-                self._parameters,
+                self._parameters[self._hosts.url],
                 on_open_callback=self._opened,
                 on_open_error_callback=self._failed,
                 on_close_callback=self._failed,
@@ -194,7 +191,7 @@ class _Worker(threading.Thread):
             )
         except Exception as error:  # no callback follows
             self._report(error)
-            self._ioloop.call_later(self._backoff.next_secs(), self._connect)
+            self._ioloop.call_later(self._hosts.next_secs(), self._connect)
 
     def _opened(self, connection: SelectConnection) -> None:
         connection.add_on_connection_blocked_callback(self._on_blocked)
@@ -224,8 +221,8 @@ class _Worker(threading.Thread):
         self._tag = 0
         self._window = 1
         self.problem = None
-        metrics.BROKER_CONNECTED.labels("publisher").set(1)
-        logger.info("Publishing to %s", self._address)
+        self._hosts.show(up=True)
+        logger.info("Publishing to %s", self.address)
         self._pump()
 
     def _channel_closed(self, channel: Channel, error: Exception) -> None:
@@ -239,7 +236,7 @@ class _Worker(threading.Thread):
         self._lose_unconfirmed()
         self._channel = None
         self._report(error)
-        self._ioloop.call_later(self._backoff.next_secs(), self._open_channel)
+        self._ioloop.call_later(self._hosts.retry_secs(), self._open_channel)
 
     def _failed(self, connection: SelectConnection, error: BaseException | str) -> None:
         if connection is not self._connection:
@@ -249,7 +246,7 @@ class _Worker(threading.Thread):
         self._blocked = False
         self._report(error)
         if not self._stopping:
-            self._ioloop.call_later(self._backoff.next_secs(), self._connect)
+            self._ioloop.call_later(self._hosts.next_secs(), self._connect)
 
     def _abort(self, reason: str) -> None:
         """Drop a connection whose peer does not answer: closing it politely would wait for that peer."""
@@ -267,14 +264,13 @@ class _Worker(threading.Thread):
     def _report(self, error: BaseException | str) -> None:
         if self._stopping:
             return
-        was_up = self.problem is None
-        if was_up:
+        if self.problem is None:
             metrics.BROKER_LINKS_LOST.labels("publisher").inc()
         reason = " ".join((str(error) or repr(error)).split())[:200]
-        if was_up or self.problem != reason:
-            logger.warning("Events cannot leave for %s: %s. They wait; trying again", self._address, reason)
-        self.problem = reason
-        metrics.BROKER_CONNECTED.labels("publisher").set(0)
+        if self._hosts.is_news(reason):
+            logger.warning("Events cannot leave for %s: %s. They wait; trying again", self.address, reason)
+        self.problem = f"{self.address}: {reason}"
+        self._hosts.show(up=False)
 
     # Alarms and deadlines ------------------------------------------------------------------------
 
@@ -287,7 +283,7 @@ class _Worker(threading.Thread):
         if self._channel is None:
             return
         self.problem = None
-        metrics.BROKER_CONNECTED.labels("publisher").set(1)
+        self._hosts.show(up=True)
         now = time.monotonic()
         self._unconfirmed = deque((tag, now, outgoing) for tag, _, outgoing in self._unconfirmed)
         self._pump()
@@ -335,7 +331,7 @@ class _Worker(threading.Thread):
                     answered.append(outgoing)
                     break
         self._window = WINDOW_EVENTS
-        self._backoff.reset()
+        self._hosts.steady()
         for outgoing in answered:
             outgoing.settle(confirmed)
         self._buffer.done(len(answered))
@@ -366,6 +362,20 @@ class _Worker(threading.Thread):
             self._connection.close()
         else:
             self._ioloop.stop()
+
+
+def _parameters(url: str, heartbeat_secs: int) -> pika.URLParameters:
+    parameters = pika.URLParameters(
+        with_query(
+            url,
+            heartbeat=heartbeat_secs,
+            blocked_connection_timeout=BLOCKED_TIMEOUT_SECS,
+            socket_timeout=CONNECT_TIMEOUT_SECS,
+            stack_timeout=CONNECT_TIMEOUT_SECS * 2,
+        )
+    )
+    parameters.client_properties = {"connection_name": f"message-flow publisher {os.getpid()}"}
+    return parameters
 
 
 def _properties(event: Event, body: bytes, signer: Signer) -> BasicProperties:

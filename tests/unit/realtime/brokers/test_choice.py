@@ -16,7 +16,7 @@ def test_without_a_url_the_broker_is_in_the_process() -> None:
 
 
 def test_with_a_url_it_is_rabbitmq_and_making_it_connects_nowhere() -> None:
-    conf = replace(realtime_settings(), amqp_url="amqp://user:password@broker.invalid/")
+    conf = replace(realtime_settings(), amqp_urls=("amqp://user:password@broker.invalid/",))
     publisher = make_publisher(conf, Exchange())
     assert isinstance(publisher, RabbitPublisher)
     assert publisher.problem == "not connected yet"

@@ -36,7 +36,7 @@ def link(monkeypatch: pytest.MonkeyPatch, process: PublishingProcess) -> Link:
         return link
 
     monkeypatch.setattr(module, "make_listener", make)
-    monkeypatch.setattr(module, "realtime_settings", lambda: replace(realtime_settings(), amqp_url="amqp://x"))
+    monkeypatch.setattr(module, "realtime_settings", lambda: replace(realtime_settings(), amqp_urls=("amqp://x",)))
     return link
 
 
