@@ -29,6 +29,7 @@ EPOCHS_ROTATED: Final = Counter("realtime_epochs_rotated", "Numberings that a no
 NUMBERED: Final = Counter("realtime_events_numbered", "Durable events that this process numbered")
 SETTLED: Final = Counter("realtime_events_settled", "Durable events handed to the broker, by outcome", ["outcome"])
 ROWS_PRUNED: Final = Counter("realtime_rows_pruned", "Rows of history that were trimmed", ["confirmed"])
+RIGHTS_REVOKED: Final = Counter("realtime_rights_revoked", "Subscriptions ended because the right to them was lost")
 SESSIONS: Final = Gauge("realtime_sessions", "Open sockets, by dialect", ["dialect"])
 AUTHENTICATIONS: Final = Counter("realtime_authentications", "Tokens presented, by result", ["result"])
 CLOSES: Final = Counter("realtime_closes", "Sockets closed by the server, by code", ["code"])

@@ -75,6 +75,12 @@ class GapReason(StrEnum):
     TOO_MANY = "too_many"
 
 
+class UnsubscribedReason(StrEnum):
+    """Why an UNSUBSCRIBED comes that the client did not ask for."""
+
+    REVOKED = "revoked"
+
+
 AUTH_REQUEST: Final = "AUTH REQUEST"
 AUTH: Final = "AUTH"
 AUTH_OK: Final = "AUTH OK"

@@ -24,6 +24,7 @@ from .codes import (
     ErrorCode,
     GapReason,
     StreamState,
+    UnsubscribedReason,
 )
 from .errors import BadRecipient
 from .names import Stream, topic_stream
@@ -72,6 +73,13 @@ class V1Session(Session):
             self._topics[topic] = stream
             self._positions[stream] = Position(verdict.cursor)
         return [self._subscribed(topic, ref, stream, verdict)]
+
+    def revoked(self, stream: Stream) -> list[Action]:
+        """The user may not hear the topic of this stream any more: nothing of it is written from now on."""
+        if stream not in self._positions:
+            return []
+        topic = next(name for name, subscribed in self._topics.items() if subscribed == stream)
+        return [self._leave(topic), _send(UNSUBSCRIBED, {"topic": topic, "reason": UnsubscribedReason.REVOKED})]
 
     def opened(
         self, now: Instant, topics: Mapping[str, Stream | None], verdicts: Mapping[Stream, Verdict]
@@ -157,12 +165,13 @@ class V1Session(Session):
 
     def _unsubscribe(self, topic: str, ref: str | int | None) -> list[Action]:
         answer = _send(UNSUBSCRIBED, {"topic": topic, "ref": ref})
-        stream = self._topics.pop(topic, None)
-        if stream is None:
-            return [answer]
+        return [self._leave(topic), answer] if topic in self._topics else [answer]
+
+    def _leave(self, topic: str) -> Leave:
+        stream = self._topics.pop(topic)
         del self._positions[stream]
         self._waiting.discard(stream)
-        return [Leave(stream), answer]
+        return Leave(stream)
 
     def _present(self, stream: Stream) -> Verdict:
         """For who subscribes once more: nothing was missed, and nothing begins anew."""

@@ -96,6 +96,11 @@ class RealtimeConsumer(AsyncConsumer):
         self._perform(self._session.gap(stream, head, reason))
         return listens
 
+    def revoked(self, stream: Stream) -> None:
+        """The user may not hear the topic of this stream any more."""
+        if isinstance(self._session, V1Session):
+            self._perform(self._session.revoked(stream))
+
     def end_if_behind(self, mono: float) -> None:
         """Close the socket of a reader that is too far behind, or acknowledges nothing any more."""
         if self._writer.is_behind or self._session.is_overdue(mono):
@@ -190,7 +195,7 @@ class RealtimeConsumer(AsyncConsumer):
                     self._forget()
                 case Leave(stream):
                     self._joined.discard(stream)
-                    self._node.hub.leave(stream, self)
+                    self._leave(stream)
                 case CatchUp(streams):
                     self._catch_up(streams)
                 case _:
@@ -238,6 +243,7 @@ class RealtimeConsumer(AsyncConsumer):
         return True
 
     async def _open(self, wish: Open) -> list[Action]:
+        asked_at = _now().mono
         allowed = await self._allowed(wish.topics)
         if allowed is None:
             return self._resync()
@@ -249,11 +255,13 @@ class RealtimeConsumer(AsyncConsumer):
         if verdicts is None:
             return self._resync()
         self._perform(self._session.opened(_now(), allowed, verdicts))
+        self._hold(allowed, asked_at)
         self._catch_up(verdicts)
         return []
 
     async def _subscribe(self, wish: Subscribe) -> list[Action]:
         assert isinstance(self._session, V1Session)
+        asked_at = _now().mono
         allowed = await self._allowed((wish.topic,))
         if allowed is None:
             return self._resync()
@@ -265,6 +273,7 @@ class RealtimeConsumer(AsyncConsumer):
         if verdicts is None:
             return self._resync()
         self._perform(self._session.subscribed(wish.topic, wish.ref, stream, verdicts[stream]))
+        self._hold(allowed, asked_at)
         self._catch_up(verdicts)
         return []
 
@@ -307,12 +316,23 @@ class RealtimeConsumer(AsyncConsumer):
             logger.warning("Socket %s: no verdict on its topics, %s", self._session.sid, type(error).__name__)
             return None
 
+    def _hold(self, allowed: Mapping[str, Stream | None], asked_at: float) -> None:
+        who = self._session.identity
+        for topic, stream in allowed.items():
+            # A session that has ended meanwhile listens to nothing.
+            if who is not None and stream is not None and stream in self._session.streams:
+                self._node.rights.hold(self, identity.Wish(who.user_id, topic), stream, asked_at)
+
     def _resync(self) -> list[Action]:
         return self._session.reconnect(CloseCode.RESYNC, _resync_after_ms(), "database")
 
     async def _join(self, stream: Stream) -> None:
         self._joined.add(stream)
         await self._node.hub.join(stream, self)
+
+    def _leave(self, stream: Stream) -> None:
+        self._node.hub.leave(stream, self)
+        self._node.rights.drop(self, stream)
 
     # Time and the end ----------------------------------------------------------------------------
 
@@ -336,7 +356,7 @@ class RealtimeConsumer(AsyncConsumer):
             self._timer.cancel()
             self._timer = None
         while self._joined:
-            self._node.hub.leave(self._joined.pop(), self)
+            self._leave(self._joined.pop())
         if self._counted_user is not None:
             self._node.limits.leave_user(self._counted_user)
             self._counted_user = None

@@ -10,7 +10,7 @@ from ..core.names import ALL, Stream
 from ..core.resume import Cursor, Head, Verdict
 from .heads import HeadChecks
 from .history import HistoryReader
-from .shared_feed import Member, Rotate, SharedFeed
+from .shared_feed import Confirm, Member, Rotate, SharedFeed
 
 # A page that is reloaded or followed by a link is back within this time and finds its stream still open.
 LINGER_SECS: Final = 5.0
@@ -20,11 +20,19 @@ class Hub:
     """Who listens to what. Everything happens in the node's event loop, and delivery awaits nothing."""
 
     def __init__(
-        self, listener: Listener, reader: HistoryReader, rotate: Rotate, *, replay_max: int, head_check_secs: float
+        self,
+        listener: Listener,
+        reader: HistoryReader,
+        rotate: Rotate,
+        confirm: Confirm,
+        *,
+        replay_max: int,
+        head_check_secs: float,
     ) -> None:
         self._listener = listener
         self._reader = reader
         self._rotate = rotate
+        self._confirm = confirm
         self._replay_max = replay_max
         self._cache = EventCache()
         self._feeds: dict[Stream, SharedFeed] = {}
@@ -107,7 +115,13 @@ class Hub:
         feed = self._feeds.get(stream)
         if feed is None:
             feed = self._feeds[stream] = SharedFeed(
-                stream, self._cache, self._reader, self._rotate, self._one_rotated, replay_max=self._replay_max
+                stream,
+                self._cache,
+                self._reader,
+                self._rotate,
+                self._one_rotated,
+                self._confirm,
+                replay_max=self._replay_max,
             )
         return feed
 

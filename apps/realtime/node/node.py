@@ -19,6 +19,7 @@ from .database import DatabaseThreads
 from .history import HistoryReader
 from .hub import Hub
 from .limits import Limits
+from .rights import TopicRights
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Node:
     Attributes:
         consumers: the open sockets that were not refused.
         database: where its sockets ask the database.
+        rights: which topics they may hear.
     """
 
     def __init__(self, conf: RealtimeSettings, exchange: Exchange, topics: TopicRegistry) -> None:
@@ -53,6 +55,7 @@ class Node:
         )
         self.consumers: set[RealtimeConsumer] = set()
         self.database = DatabaseThreads()
+        self.rights = TopicRights(self.database, topics)
         self.draining = False
         self._listener: Listener = make_listener(conf, exchange)
         self._reader = HistoryReader(self.database, replay_max=conf.replay_max)
@@ -60,6 +63,7 @@ class Node:
             self._listener,
             self._reader,
             self._end_numbering,
+            self.rights.confirm,
             replay_max=conf.replay_max,
             head_check_secs=conf.head_check_secs,
         )
@@ -91,6 +95,7 @@ class Node:
         self._sweep.cancel()
         await self.hub.close()
         self._reader.close()
+        await self.rights.close()
         self.database.close()
 
     async def _end_numbering(self, stream: Stream, at: Cursor) -> None:

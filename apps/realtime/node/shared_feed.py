@@ -2,12 +2,13 @@
 
 A session takes a durable event only as the next one of its position. Whoever cannot, because an event was lost or came
 late, its window was full or it has just come back, is lagging: it is offered what the feed still has, and otherwise
-what the database holds. The database is asked once for all sessions that stand at the same place.
+what the database holds. The database is asked once for all sessions that stand at the same place, and only for those
+that may still hear the stream.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Set
 from typing import Final, Protocol
 
 from django.db import Error as DatabaseError
@@ -54,6 +55,11 @@ class Member(Protocol):
         """Go on behind `head`, and say so; False where it does not listen, or not yet."""
 
 
+# Those of the members for which history of the stream may be read now. Who has lost its right has left, and who is
+# missing for another reason may be asked for again.
+Confirm = Callable[[Stream, Collection[Member]], Awaitable[Set[Member]]]
+
+
 class SharedFeed:
     """What the sessions of one stream share.
 
@@ -68,6 +74,7 @@ class SharedFeed:
         reader: HistoryReader,
         rotate: Rotate,
         on_rotated: Callable[[], None],
+        confirm: Confirm,
         *,
         replay_max: int,
     ) -> None:
@@ -77,6 +84,7 @@ class SharedFeed:
         self._reader = reader
         self._rotate = rotate
         self._on_rotated = on_rotated
+        self._confirm = confirm
         self._replay_max = replay_max
         # Members that miss an event and have room for it.
         self._lagging: dict[Member, None] = {}
@@ -293,6 +301,11 @@ class SharedFeed:
             waiting = self._by_position()
             if not waiting:
                 return
+            waiting = await self._confirmed([member for members in waiting.values() for member in members])
+            if not waiting:
+                if self._by_position():
+                    await asyncio.sleep(RETRY_SECS)
+                continue
             began_at = self._feed.position
             try:
                 pages = await asyncio.gather(
@@ -316,6 +329,15 @@ class SharedFeed:
                     self._turn_page(member, after, page)
                     # 256 frames for each of a thousand members are seconds of work: others get their turns.
                     await asyncio.sleep(0)
+
+    async def _confirmed(self, waiting: Collection[Member]) -> dict[int, list[Member]]:
+        """Those who wait for history and may have it, where they stand by now."""
+        allowed = await self._confirm(self._stream, waiting)
+        by_position: dict[int, list[Member]] = {}
+        for after, members in self._by_position().items():
+            if confirmed := [member for member in members if member in allowed]:
+                by_position[after] = confirmed
+        return by_position
 
     def _by_position(self) -> dict[int, list[Member]]:
         waiting: dict[int, list[Member]] = {}

@@ -401,6 +401,27 @@ def test_unsubscribe_leaves_and_tells(driven: Driven) -> None:
     assert ids(driven.say(ask("UNSUBSCRIBE", "news", 6))) == ["UNSUBSCRIBED"]
 
 
+def test_a_lost_right_ends_the_subscription_unasked(driven: Driven) -> None:
+    driven.sign_in(topics=["news", "order-1"])
+    session = v1(driven.session)
+    taken = session.revoked(topic_stream("order-1"))
+    assert taken[0] == Leave(topic_stream("order-1"))
+    assert frames(taken) == [{"id": "UNSUBSCRIBED", "data": {"topic": "order-1", "reason": "revoked"}}]
+    assert session.take(durable(topic_stream("order-1"), 1)) is Taken.UNWANTED
+    assert not session.deliver(event(topic_stream("order-1")))
+    assert session.take(durable(NEWS, 1)) is Taken.SENT
+    # It may ask again: rights change.
+    assert driven.say(ask("SUBSCRIBE", "order-1", 3)) == [Subscribe("order-1", 3, None)]
+
+
+def test_a_lost_right_is_nothing_to_who_does_not_listen(driven: Driven) -> None:
+    driven.sign_in(topics=["news"])
+    session = v1(driven.session)
+    assert session.revoked(topic_stream("order-1")) == []
+    session.disconnected()
+    assert session.revoked(NEWS) == []
+
+
 def test_a_socket_hears_a_bounded_number_of_topics(driven: Driven) -> None:
     names = [f"t{number}" for number in range(MAX_TOPICS)]
     driven.sign_in(topics=names)
@@ -620,6 +641,15 @@ class V1Machine(SessionMachine):
     @rule(topic=st.sampled_from(TOPICS), subscribe=st.booleans(), ref=st.none() | st.integers())
     def client_changes_topics(self, topic: str, subscribe: bool, ref: int | None) -> None:
         self.run(self.driven.say(ask("SUBSCRIBE" if subscribe else "UNSUBSCRIBE", topic, ref)))
+
+    @rule(topic=st.sampled_from(TOPICS))
+    def right_is_lost(self, topic: str) -> None:
+        """At any moment, also while the driver waits."""
+        listened = topic_stream(topic) in self.cursors
+        actions = v1(self.session).revoked(topic_stream(topic))
+        assert len(actions) == (2 if listened else 0)
+        self.run(actions)
+        assert topic_stream(topic) not in self.cursors
 
     @precondition(lambda self: self.question is None and self.cursors)
     @rule(data=st.data(), meanwhile=st.sampled_from(["asked", "asked", "broken", "left"]))

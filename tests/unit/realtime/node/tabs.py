@@ -6,7 +6,7 @@ test's hand, and its `TableReader` answers when the test lets it.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Set
 from typing import Any, TypeVar
 
 from django.db import OperationalError
@@ -18,13 +18,18 @@ from apps.realtime.core.names import ALL, Stream, user_stream
 from apps.realtime.core.resume import Cursor, Head, Verdict
 from apps.realtime.history import PAGE_EVENTS
 from apps.realtime.node.history import Page
-from apps.realtime.node.shared_feed import SharedFeed
+from apps.realtime.node.shared_feed import Member, SharedFeed
 from tests.unit.realtime.core.driver import ALICE, EPOCH, Driven, durable, new
 
 MINE = user_stream(ALICE)
 READ_SECS = 0.01
 
 T = TypeVar("T")
+
+
+async def confirm_all(stream: Stream, members: Collection[Member]) -> Set[Member]:
+    """Everybody may have history."""
+    return set(members)
 
 
 class Table:

@@ -21,7 +21,7 @@ from apps.realtime.core.session import Instant
 from apps.realtime.models import SignIn, StoredEvent
 from apps.realtime.models import Stream as StreamRow
 from apps.realtime.node import consumer as module
-from apps.realtime.node import database, identity
+from apps.realtime.node import database, identity, shared_feed
 from apps.realtime.node.node import Node
 from apps.realtime.publishing import sequencer
 from apps.realtime.topics import TopicRegistry, topic
@@ -115,6 +115,12 @@ async def flow(node: Node, stream: Stream, count: int = 1, text: str = "") -> No
     """Commit events while the node runs, and let it hear of them."""
     for one in await asyncio.to_thread(commit, stream, count, text):
         node.hub.deliver(one)
+
+
+def let_verdicts_age(node: Node) -> None:
+    """What the rules said counts no more."""
+    for right in node.rights._rights.values():
+        right.checked_at = float("-inf")
 
 
 async def seqs(socket: Socket, count: int) -> list[int]:
@@ -665,6 +671,66 @@ async def test_a_right_that_was_lost_while_the_client_was_away_costs_it_that_str
     assert streams["topic.order-2"] == {"epoch": None, "seq": 0, "state": "denied", "replay": 0, "topic": "order-2"}
     assert (streams[mine]["state"], streams["all"]["state"]) == ("recovered", "new")
     assert await seqs(socket, 1) == [5]
+
+
+@pytest.mark.parametrize("way", ["AUTH", "SUBSCRIBE"])
+async def test_a_right_that_is_lost_is_noticed_before_more_history_is_read(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Resume, 5: two tabs have room for one page each, and by the next one alice may not hear the topic any more."""
+    node, news = make_node(), topic_stream("news")
+    events = await asyncio.to_thread(commit, news, 300)
+    since = {"epoch": events[0].epoch, "seq": 0}
+    tabs = [open_socket(node) for _ in range(2)]
+    for tab in tabs:
+        if way == "AUTH":
+            await tab.authenticate(token, ["news"], {news: since})
+        else:
+            await tab.authenticate(token)
+            tab.say(subscribe("news", since=since))
+            assert (await tab.frame())["data"]["state"] == "recovered"
+        assert await seqs(tab, 256) == list(range(1, 257))
+    revoked = sample("realtime_rights_revoked_total")
+    monkeypatch.setattr(node.topics, "allows", lambda user, name: user.pk != alice.pk)
+    let_verdicts_age(node)
+    tabs[0].say(ack(256))
+    for tab in tabs:
+        assert await tab.frame() == {"id": "UNSUBSCRIBED", "data": {"topic": "news", "reason": "revoked"}}
+    assert sample("realtime_rights_revoked_total") == revoked + 2
+    tabs[1].say(ack(256))
+    await flow(node, news)
+    push(Topic("news"), "ephemeral")
+    push(EVERYONE, "last")
+    assert [(await tab.frame())["id"] for tab in tabs] == ["last", "last"]
+    assert not node.rights._rights
+    assert not node.rights._held
+
+
+async def test_history_waits_while_there_is_no_verdict_and_live_events_do_not(
+    open_socket: OpenSocket, make_node: MakeNode, token: str, bobs_token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, news = make_node(), topic_stream("news")
+    monkeypatch.setattr(shared_feed, "RETRY_SECS", 0.01)
+    late, here = open_socket(node), open_socket(node)
+    [*_, last] = await asyncio.to_thread(commit, news, 300)
+    await late.authenticate(token, ["news"], {news: {"epoch": last.epoch, "seq": 0}})
+    assert await seqs(late, 256) == list(range(1, 257))
+    await here.authenticate(bobs_token, ["news"])
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def away(user: Any, name: str) -> bool:
+        loop.call_soon_threadsafe(asked.set)
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.topics, "allows", away)
+        let_verdicts_age(node)
+        late.say(ack(256))
+        await asked.wait()
+        await flow(node, news)
+        assert await seqs(here, 1) == [301]
+    assert await seqs(late, 45) == list(range(257, 302))
 
 
 async def test_a_topic_is_resumed_by_subscribe_too(open_socket: OpenSocket, make_node: MakeNode, token: str) -> None:

@@ -16,7 +16,7 @@ from apps.realtime.core.resume import Cursor, Head
 from apps.realtime.node.hub import LINGER_SECS, Hub
 from tests.unit.realtime.core.driver import EPOCH, durable, event
 
-from .tabs import Table, TableReader
+from .tabs import Table, TableReader, confirm_all
 from .virtual_time import virtual_time
 
 MINE = user_stream("7")
@@ -112,7 +112,7 @@ async def hub(listener: FakeListener, reader: TableReader) -> Hub:
     async def rotate(stream: Stream, at: Cursor) -> None:
         raise AssertionError("nothing runs back here")
 
-    return Hub(listener, reader, rotate, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
+    return Hub(listener, reader, rotate, confirm_all, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ async def test_a_feed_that_was_interrupted_is_compared_with_the_database() -> No
     async def rotate(stream: Stream, at: Cursor) -> None:
         raise AssertionError("nothing runs back here")
 
-    hub = Hub(listener, Reader(table), rotate, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
+    hub = Hub(listener, Reader(table), rotate, confirm_all, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
     hub.start()
     tab = Tab()
     tab.at = Cursor(EPOCH, 5)

@@ -9,7 +9,7 @@ from django.db import DataError, InterfaceError, OperationalError
 
 from apps.realtime.core.names import topic_stream
 from apps.realtime.models import SignIn
-from apps.realtime.node.identity import allowed_topics, identify
+from apps.realtime.node.identity import Wish, allowed_topics, identify, verdicts
 from apps.realtime.signin import NO_SESSION, password_digest
 from apps.realtime.tokens import TokenRefused, issue_token
 from apps.realtime.topics import TopicRegistry, topic
@@ -174,3 +174,36 @@ def test_who_was_deactivated_meanwhile_hears_nothing(make_user: MakeUser, topics
     alice = make_user(is_active=False)
     assert allowed_topics(str(alice.pk), ["news"], topics) == {"news": None}
     assert allowed_topics("no key", ["news"], topics) == {"news": None}
+
+
+# Verdicts on many -------------------------------------------------------------------------------
+
+
+def test_the_rights_of_several_users_cost_one_query_and_their_rules(
+    make_user: MakeUser, topics: TopicRegistry, django_assert_num_queries: Any
+) -> None:
+    alice, bob, eve = (str(make_user(name).pk) for name in ("alice", "bob", "eve"))
+    wishes = [Wish(alice, "news"), Wish(bob, "order-1"), Wish(bob, "order-2"), Wish(eve, "order-boom")]
+    with django_assert_num_queries(1):
+        assert verdicts(wishes, topics, 10) == dict(zip(wishes, [True, True, False, False], strict=True))
+
+
+def test_who_is_gone_or_inactive_has_no_right(make_user: MakeUser, topics: TopicRegistry) -> None:
+    wishes = [Wish(str(make_user(is_active=False).pk), "news"), Wish("999999", "news")]
+    assert verdicts(wishes, topics, 10) == dict.fromkeys(wishes, False)
+
+
+@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
+def test_one_rule_without_a_database_is_no_verdict_on_its_topic_alone(
+    make_user: MakeUser, topics: TopicRegistry, kind: type[Exception]
+) -> None:
+    rules = [*rule_that_raises(kind("away")).rules, *topics.rules]
+    alice = str(make_user().pk)
+    wishes = [Wish(alice, "order-1"), Wish(alice, "news")]
+    assert verdicts(wishes, TopicRegistry(rules), 10) == dict(zip(wishes, [None, True], strict=True))
+
+
+def test_when_time_is_up_the_rest_is_left_out(make_user: MakeUser, topics: TopicRegistry) -> None:
+    alice = str(make_user().pk)
+    wishes = [Wish(alice, "news"), Wish(alice, "order-1")]
+    assert verdicts(wishes, topics, 0) == {wishes[0]: True}

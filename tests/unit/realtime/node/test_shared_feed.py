@@ -1,7 +1,7 @@
 """How each session gets to the head of its stream (docs/node.md; docs/protocol.md, "Resume")."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Set
 from typing import Any, TypeVar
 
 import pytest
@@ -15,10 +15,10 @@ from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream
 from apps.realtime.core.resume import CORRUPT, Cursor, Verdict
 from apps.realtime.core.window import WINDOW_EVENTS
-from apps.realtime.node.shared_feed import HOLE_SECS, RETRY_SECS, SharedFeed
+from apps.realtime.node.shared_feed import HOLE_SECS, RETRY_SECS, Confirm, Member, SharedFeed
 from tests.unit.realtime.core.driver import EPOCH, durable, event, new
 
-from .tabs import MINE, READ_SECS, Tab, Table, TableReader
+from .tabs import MINE, READ_SECS, Tab, Table, TableReader, confirm_all
 from .virtual_time import virtual_time
 
 REPLAY_MAX = 500
@@ -36,7 +36,9 @@ def small_cache() -> EventCache:
 class Rig:
     """One feed over one table."""
 
-    def __init__(self, head: int = 0, floor: int = 0, *, cache: EventCache | None = None) -> None:
+    def __init__(
+        self, head: int = 0, floor: int = 0, *, cache: EventCache | None = None, confirm: Confirm = confirm_all
+    ) -> None:
         self.table = Table(head, floor)
         self.reader = TableReader(self.table)
         self.rotations = 0
@@ -46,6 +48,7 @@ class Rig:
             self.reader,  # type: ignore[arg-type]
             self.rotate,
             lambda: None,
+            confirm,
             replay_max=REPLAY_MAX,
         )
 
@@ -659,6 +662,53 @@ async def test_a_regress_that_is_over_before_it_is_acted_on_is_none() -> None:
     await rig.settle()
     assert rig.rotations == 0
     assert tab.got == [6, 7, 8, 9, 10]
+
+
+# Rights ------------------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_history_is_read_for_those_only_that_may_have_it() -> None:
+    refused: set[Member] = set()
+
+    async def confirm(stream: Stream, members: Collection[Member]) -> Set[Member]:
+        await asyncio.sleep(READ_SECS)
+        return set(members) - refused
+
+    rig = Rig(head=5, confirm=confirm)
+    tabs = [await rig.tab() for _ in range(3)]
+    refused |= {tabs[0], tabs[1]}
+    rig.commit(2, lost=True)
+    rig.commit()
+    await asyncio.sleep(3 * RETRY_SECS)
+    assert [tab.got for tab in tabs] == [[], [], [6, 7, 8]]
+    # One verdict comes, the other one is no.
+    refused.discard(tabs[0])
+    tabs[1].leave()
+    await asyncio.sleep(RETRY_SECS + SETTLED_SECS)
+    assert [tab.got for tab in tabs] == [[6, 7, 8], [], [6, 7, 8]]
+
+
+@virtual_time
+async def test_a_right_that_is_lost_while_history_waits_for_it_reads_none_and_holds_up_nobody() -> None:
+    asked: list[int] = []
+
+    async def confirm(stream: Stream, members: Collection[Member]) -> Set[Member]:
+        asked.append(len(members))
+        for member in members:
+            member.leave()  # type: ignore[attr-defined]
+        return set(members)
+
+    rig = Rig(head=5, confirm=confirm)
+    tab = await rig.tab()
+    rig.commit(lost=True)
+    rig.commit()
+    await rig.settle()
+    assert (tab.got, asked, rig.reader.pages) == ([], [1], 0)
+    # The next one that comes is asked for at once.
+    await rig.tab(since=5)
+    await rig.settle()
+    assert asked == [1, 1]
 
 
 # The database is away ----------------------------------------------------------------------------
