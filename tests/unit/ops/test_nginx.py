@@ -54,3 +54,10 @@ def test_what_a_client_claims_about_itself_is_overwritten(site: str, header: str
 
 def test_metrics_are_not_public(site: str) -> None:
     assert re.search(r"location = /metrics \{[^}]*return 404;", site)
+
+
+def test_a_node_that_failed_once_is_asked_again_at_once(site: str) -> None:
+    """nginx forgets a failure when a later request has ended, and sockets last for hours (docs/stack.md)."""
+    nodes = re.search(r"upstream message_flow_nodes \{(.+?)\n\}", site, re.DOTALL)
+    assert nodes
+    assert re.findall(r"^ *server \S+ (.+);$", nodes[1], re.MULTILINE) == ["max_fails=0", "max_fails=0"]
