@@ -27,6 +27,9 @@ class RabbitMQ:
     `prepare` writes its files; then either `start` runs it here (tests), or a supervisor runs
     `epmd_command` and `server_command` (`make stack`). epmd, the name service of Erlang, is a process of
     ours beside the broker: the one that Erlang would start itself detaches and outlives every broker.
+
+    `cluster` names the Erlang nodes of a cluster of three, this one among them; they share `cookie`
+    (`ops.services.cluster`).
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class RabbitMQ:
         user: str = "message_flow",
         password: str | None = None,
         name: str = "message_flow",
+        cluster: Sequence[str] = (),
+        cookie: str | None = None,
         extra_env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
@@ -48,6 +53,8 @@ class RabbitMQ:
         self.user = user
         self.password = password or secrets.token_urlsafe(18)
         self.node = f"{name}@localhost"
+        self._cluster = tuple(cluster)
+        self._cookie = cookie or secrets.token_hex(20)
         self._extra_env = dict(extra_env or {})
         self._broker: Process | None = None
         self._epmd: Process | None = None
@@ -67,11 +74,15 @@ class RabbitMQ:
                 "DISK_FREE_LIMIT": "50MB",
             },
         )
+        if self._cluster:
+            nodes = {f"NODE_{number}": node for number, node in enumerate(self._cluster, 1)}
+            config += "\n" + render(CONFIG / "cluster.conf", nodes)
+            self._write("advanced.config", (CONFIG / "advanced.config").read_text(), 0o644)
         self._write("rabbitmq.conf", config, 0o600)
         self._write("enabled_plugins", (CONFIG / "enabled_plugins").read_text(), 0o644)
         cookie = self.folder / "home" / ".erlang.cookie"
         if not cookie.exists():
-            self._write("home/.erlang.cookie", secrets.token_hex(20), 0o400)
+            self._write("home/.erlang.cookie", self._cookie, 0o400)
         users.give_to(_SYSTEM_USER, self.folder)
 
     def epmd_command(self) -> list[str]:
@@ -88,11 +99,15 @@ class RabbitMQ:
 
     # Running it here
 
-    def start(self) -> None:
-        """Start what does not run of epmd and broker; `wait_ready` waits for them."""
+    def start_epmd(self) -> None:
+        """Start epmd unless it runs; it listens when this returns."""
         if self._epmd is None or not self._epmd.running:
             self._epmd = Process(self.epmd_command(), self.folder / "log" / "epmd.log", cwd=self.folder)
             wait_for(lambda: ports.answers(self.epmd_port), 10, "epmd listens", [self._epmd.log])
+
+    def start(self) -> None:
+        """Start what does not run of epmd and broker; `wait_ready` waits for them."""
+        self.start_epmd()
         if self._broker is None or not self._broker.running:
             self._broker = Process(self.server_command(), self.log, cwd=self.folder)
 
@@ -160,11 +175,15 @@ class RabbitMQ:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
-    def eval(self, expression: str) -> None:
-        """Run an Erlang expression in the broker, in 15 ms: `rabbitmqctl` takes 400, it starts an Erlang of its own."""
+    def eval(self, expression: str) -> str:
+        """The value of an Erlang expression, as Erlang writes it.
+
+        It is run in the broker, in 15 ms: `rabbitmqctl` takes 400, it starts an Erlang of its own.
+        """
         done = self._run([*self._prefix(), str(ERL_CALL.path()), "-sname", self.node, "-e"], f"{expression}.\n")
         if not done.stdout.startswith("{ok,"):
             raise RuntimeError(f"erl_call {expression}: {done.stdout} {done.stderr}")
+        return done.stdout.strip().removeprefix("{ok, ").removesuffix("}")
 
     def add_vhost(self, name: str) -> str:
         """Make a virtual host, give our user all rights in it, return its URL."""
@@ -207,6 +226,8 @@ class RabbitMQ:
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            # Not the system's: there need not be one.
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "none.conf"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
