@@ -1,0 +1,155 @@
+"""One system under one load: connect, publish, count, and what it took (docs/performance.md)."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.peers import meters
+from bench.peers.services import Services
+from bench.peers.systems import ROOT, Running, System
+from bench.peers.talk import Talker
+
+# Nothing more is waited for once nothing has come for this time, and the servers have hardly worked in it.
+_QUIET_SECS: Final = 2.0
+_IDLE_SHARE: Final = 0.25
+_HELLO_SECS: Final = 3.0
+_POLL_SECS: Final = 0.05
+_CONNECT_SECS: Final = 180.0
+# What the server does for a socket after the client has its answer.
+_SETTLE_SECS: Final = 0.7
+AT_ONCE: Final = 40
+TOPICS: Final = 100
+# One part of the sockets is there before anything is measured: imports, pools and caches are not a socket's.
+WARM_SHARE: Final = 5
+
+Values = dict[str, float]
+
+
+@dataclass
+class Cpu:
+    """Seconds that each part has used since `start`."""
+
+    stage: "Stage"
+    before: Values
+
+    def since(self) -> Values:
+        """By part."""
+        now = self.stage.cpu()
+        return {part: now[part] - self.before[part] for part in now}
+
+
+class Stage:
+    """A running system, its browsers and its publisher."""
+
+    def __init__(self, running: Running, load: Talker, sockets: int) -> None:
+        self.running = running
+        self.load = load
+        self.sockets = sockets
+        self._connected = 0
+        self._published = 0
+
+    def cpu(self) -> Values:
+        """Seconds used by each part so far."""
+        running = self.running
+        parts = {"node": [node.pid for node in running.nodes], "publisher": [running.publisher.pid], **running.meters}
+        return {part: meters.cpu_secs(pids) for part, pids in parts.items()} | {
+            "load": meters.cpu_secs([self.load.pid])
+        }
+
+    def watch(self) -> Cpu:
+        """Begin to count."""
+        return Cpu(self, self.cpu())
+
+    def connect(self, up_to: int, at_once: int = AT_ONCE) -> dict[str, Any]:
+        """Sockets for the users up to this one; returns when all are authenticated."""
+        answer = self.load.ask(_CONNECT_SECS, do="connect", first=self._connected, last=up_to, at_once=at_once)
+        self._connected = up_to
+        if answer["failures"]:
+            raise RuntimeError(f"sockets were refused: {answer['failures']}")
+        return answer
+
+    def hello(self) -> None:
+        """Publish until every socket has heard of it: subscriptions may take their time after the answer."""
+        for _ in range(10):
+            self.running.publisher.ask(do="publish", to="all", of=1, count=1, rate=0)
+            self._published += 1
+            ends = time.perf_counter() + _HELLO_SECS
+            while time.perf_counter() < ends:
+                if self.load.ask(do="report")["hellos"] == self.sockets:
+                    return
+                time.sleep(_POLL_SECS)
+        raise TimeoutError("not every socket hears what is published to all")
+
+    def arrivals(self, expected: int) -> tuple[dict[str, Any], float]:
+        """What came, and the moment of the last of it."""
+        seen, last = -1, 0.0
+        since, used = time.perf_counter(), self._servers_cpu()
+        while True:
+            report = self.load.ask(do="report")
+            now = time.perf_counter()
+            if report["received"] != seen:
+                seen, last = report["received"], now
+                since, used = now, self._servers_cpu()
+            elif now - since > _QUIET_SECS:
+                worked, used = self._servers_cpu() - used, self._servers_cpu()
+                if worked < _IDLE_SHARE * (now - since):
+                    return report, last
+                since = now
+            if seen >= expected:
+                return report, last
+            time.sleep(_POLL_SECS)
+
+    def _servers_cpu(self) -> float:
+        return sum(secs for part, secs in self.cpu().items() if part != "load")
+
+    def publish(self, to: str, of: int, receivers: int, count: int, rate: float) -> Values:
+        """Publish, wait until everything is there or nothing more comes; what a delivery took."""
+        self.load.ask(do="reset", from_number=self._published)
+        self._published += count
+        cpu = self.watch()
+        began = time.perf_counter()
+        told = self.running.publisher.ask(300, do="publish", to=to, of=of, count=count, rate=rate)
+        report, ended = self.arrivals(count * receivers)
+        used = cpu.since()
+        delivered = report["received"]
+        secs = max(ended - began, 1e-9)
+        late = self.load.ask(do="late")
+        return {
+            "lost": count * receivers - delivered,
+            "wrong": report["wrong"],
+            **{_per_delivery(part): 1e6 * spent / max(delivered, 1) for part, spent in used.items()},
+            "load_busy": used["load"] / secs,
+            "deliveries_per_sec": delivered / secs,
+            "call_us": told["call_us"],
+            **(late if rate else {}),
+        }
+
+
+def _per_delivery(part: str) -> str:
+    return "cpu_us_per_delivery" + ("" if part == "node" else f"_{part}")
+
+
+@contextmanager
+def stage(
+    system: System, services: Services, folder: Path, sockets: int, *, nodes: int = 1, topics: int = 0
+) -> Iterator[Stage]:
+    """The system started, with no socket yet. Logs stay in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    running = system.start(services, folder, nodes)
+    try:
+        path = folder / "tokens"
+        running.write_tokens(sockets, path)
+        command = [sys.executable, "-m", "bench.peers.load", system.dialect, str(path), str(topics)]
+        load = Talker([*command, *map(str, running.ports)], folder / "load.log", {"PATH": "/usr/bin:/bin"}, ROOT)
+        try:
+            yield Stage(running, load, sockets)
+        finally:
+            load.close()
+    finally:
+        running.close()

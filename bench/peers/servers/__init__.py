@@ -1,0 +1,1 @@
+"""What each peer runs: its server, and how another process sends to it (docs/performance.md)."""

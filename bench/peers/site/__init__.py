@@ -1,0 +1,1 @@
+"""The example site with a topic for the bench (docs/performance.md)."""
