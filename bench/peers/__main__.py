@@ -1,14 +1,17 @@
 """`python -m bench.peers`: the systems in turn, round after round, and the table (docs/performance.md)."""
 
 import argparse
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from bench.peers.results import Results
 from bench.peers.services import Services
 from bench.peers.systems import ROOT, SYSTEMS
 from bench.peers.works import OTHERS, STEADY, Size, steady
+
+# Logs of every process stay here.
+FOLDER = ROOT / "run" / "bench"
 
 
 def main() -> int:
@@ -28,23 +31,22 @@ def main() -> int:
     systems = [SYSTEMS[name] for name in options.systems.split(",")]
     size = Size(options.sockets, options.secs)
     results = Results()
-    with tempfile.TemporaryDirectory(prefix="bench-peers-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        services = Services(folder)
-        try:
-            for turn in range(options.rounds):
-                for system in systems:
-                    print(f"round {turn + 1} of {options.rounds}: {system.name}", file=sys.stderr, flush=True)
-                    here = folder / system.name
-                    if set(works) & set(STEADY):
-                        for work, values in steady(system, services, here, size, set(works)):
-                            results.add(work, system.name, values)
-                    for work in OTHERS.keys() & set(works):
-                        for line, values in OTHERS[work](system, services, here, size):
-                            results.add(line, system.name, values)
-        finally:
-            services.close()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    services = Services(FOLDER)
+    try:
+        for turn in range(options.rounds):
+            for system in systems:
+                print(f"round {turn + 1} of {options.rounds}: {system.name}", file=sys.stderr, flush=True)
+                here = FOLDER / system.name
+                if set(works) & set(STEADY):
+                    for work, values in steady(system, services, here, size, set(works)):
+                        results.add(work, system.name, values)
+                for work in OTHERS.keys() & set(works):
+                    for line, values in OTHERS[work](system, services, here, size):
+                        results.add(line, system.name, values)
+    finally:
+        services.close()
     print(results.table())
     results.write(options.out, " ".join(sys.argv))
     return 0

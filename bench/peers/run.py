@@ -14,9 +14,10 @@ from bench.peers.services import Services
 from bench.peers.systems import ROOT, Running, System
 from bench.peers.talk import Talker
 
-# Nothing more is waited for once nothing has come for this time, and the servers have hardly worked in it.
+# Nothing more is waited for once nothing has come for this time, and the nodes have hardly worked in it: one that has
+# much to send may write nothing for seconds.
 _QUIET_SECS: Final = 2.0
-_IDLE_SHARE: Final = 0.25
+_IDLE_SHARE: Final = 0.04
 _HELLO_SECS: Final = 3.0
 _POLL_SECS: Final = 0.05
 _CONNECT_SECS: Final = 180.0
@@ -88,24 +89,24 @@ class Stage:
     def arrivals(self, expected: int) -> tuple[dict[str, Any], float]:
         """What came, and the moment of the last of it."""
         seen, last = -1, 0.0
-        since, used = time.perf_counter(), self._servers_cpu()
+        since, used = time.perf_counter(), self._nodes_cpu()
         while True:
             report = self.load.ask(do="report")
             now = time.perf_counter()
             if report["received"] != seen:
                 seen, last = report["received"], now
-                since, used = now, self._servers_cpu()
+                since, used = now, self._nodes_cpu()
             elif now - since > _QUIET_SECS:
-                worked, used = self._servers_cpu() - used, self._servers_cpu()
-                if worked < _IDLE_SHARE * (now - since):
+                before, used = used, self._nodes_cpu()
+                if used - before < _IDLE_SHARE * (now - since):
                     return report, last
                 since = now
             if seen >= expected:
                 return report, last
             time.sleep(_POLL_SECS)
 
-    def _servers_cpu(self) -> float:
-        return sum(secs for part, secs in self.cpu().items() if part != "load")
+    def _nodes_cpu(self) -> float:
+        return meters.cpu_secs(node.pid for node in self.running.nodes)
 
     def publish(self, to: str, of: int, receivers: int, count: int, rate: float) -> Values:
         """Publish, wait until everything is there or nothing more comes; what a delivery took."""
