@@ -6,7 +6,7 @@ export PYTHON VENV
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := demo
-.PHONY: demo stack stack-stop check test chaos drops lock site dev help
+.PHONY: demo stack stack-stop check test chaos cluster drops lock site dev help
 
 demo: site ## Run the product on this machine with Python alone: SQLite, in-process broker (the default)
 	@exec ops/demo.sh $(or $(PORT),8000)
@@ -40,6 +40,10 @@ test: check ## Everything, on real parts; installs what is missing with apt
 chaos: dev ## Break every part of a running site and count what each tab applied; QUICK=1: every fault once
 	ops/install-test-deps
 	$(BIN)/python -m tests.chaos $(if $(QUICK),--quick) --only '$(ONLY)'
+
+cluster: dev ## Kill, freeze and part the hosts of a RabbitMQ cluster of three under that site
+	ops/install-test-deps
+	$(BIN)/python -m tests.chaos.cluster --only '$(ONLY)'
 
 drops: dev ## Ours, Channels and python-socketio while networks are cut for 2 s; SECS=300
 	ops/install-test-deps drops
