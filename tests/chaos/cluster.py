@@ -1,4 +1,4 @@
-"""`make cluster`: the hosts of a RabbitMQ cluster of three break, one after the other (docs/brokers.md, "A cluster of three")."""
+"""`make cluster`: three RabbitMQ hosts break, one after the other (docs/brokers.md, "A cluster of three")."""
 
 import argparse
 import asyncio
