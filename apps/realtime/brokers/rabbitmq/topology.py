@@ -5,6 +5,7 @@ from secrets import token_hex
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from ...core.broker_urls import host_and_port
 from ...core.names import Stream
 
 EXCHANGE: Final = "realtime.events"
@@ -46,5 +47,5 @@ def with_query(url: str, **parameters: float | str) -> str:
 def redacted(url: str) -> str:
     """The broker's address for a log line: no user, no password, no parameters."""
     parts = urlsplit(url)
-    port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
-    return f"{parts.scheme}://{parts.hostname or ''}:{port}{parts.path}"
+    host, port = host_and_port(url)
+    return f"{parts.scheme}://{host}:{port}{parts.path}"
