@@ -30,7 +30,12 @@ class Card:
         self._stage = stage
         self._committal = Committal(plant.ledger.events)
         self._scores = judge(self._committal, [tab.diary for tab in plant.tabs], stage.began, stage.faults, timed)
-        self._complaints = [*self._committal.complaints(), *plant.ledger.complaints, *plant.ledger.compare()]
+        self._complaints = [
+            *stage.complaints,
+            *self._committal.complaints(),
+            *plant.ledger.complaints,
+            *plant.ledger.compare(),
+        ]
         self._complaints += [complaint for tab in plant.tabs for complaint in tab.diary.complaints]
         raw = [plant.raw.diary, *(tab.diary for tab in plant.naive)]
         self._control = judge_without_excuse(self._committal, _CONTROL, raw)

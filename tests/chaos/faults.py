@@ -1,4 +1,4 @@
-"""What is broken, one function a line of the card (docs/chaos.md)."""
+"""What is done to processes, database and clients, one function a line of the card (docs/chaos.md)."""
 
 import asyncio
 import random
@@ -6,42 +6,22 @@ import signal
 import time
 from pathlib import Path
 
+from tests.chaos.broker_faults import speak_once
 from tests.chaos.plant import DATABASE, GROUPS, NODES
 from tests.chaos.records import Verdict
-from tests.chaos.sizes import Size
-from tests.chaos.stage import Line, Stage
+from tests.chaos.stage import Stage
 from tests.chaos.tab import Tab
 from tests.chaos.traps import STAGES
 
-# Between two faults of one kind: long enough that the first one's limit has passed.
-_PAUSE_SECS = 5.5
 _BURST_EVENTS = 40
 _READY_SECS = 60
-# RabbitMQ's own default.
-_WATERMARK = "0.4"
-_SET_WATERMARK = "vm_memory_monitor:set_vm_memory_high_watermark({})"
-_EXCHANGE = "realtime.events"
 _NETWORK_CUT_SECS = 2.0
-
-
-async def _pause(stage: Stage) -> None:
-    await asyncio.sleep(stage.choose(1, 0) * _PAUSE_SECS)
 
 
 async def nothing(stage: Stage) -> None:
     """No fault: what the figures of the others are to be compared with."""
+    await speak_once(stage)
     await asyncio.sleep(stage.choose(50, 10))
-
-
-async def broker_killed(stage: Stage) -> None:
-    """kill -9, and started again at once."""
-    broker = stage.plant.rabbitmq
-    for _ in range(stage.choose(5, 1)):
-        async with stage.fault():
-            await asyncio.to_thread(broker.kill9)
-            broker.start()
-            await asyncio.to_thread(broker.wait_ready)
-        await _pause(stage)
 
 
 async def node_killed(stage: Stage) -> None:
@@ -52,7 +32,7 @@ async def node_killed(stage: Stage) -> None:
             async with stage.fault():
                 stage.plant.nodes[number].kill9()
                 await _start_node(stage, number)
-            await _pause(stage)
+            await stage.pause()
 
 
 async def node_restarted(stage: Stage) -> None:
@@ -63,7 +43,7 @@ async def node_restarted(stage: Stage) -> None:
             async with stage.fault():
                 await asyncio.to_thread(stage.plant.nodes[number].stop)
                 await _start_node(stage, number)
-            await _pause(stage)
+            await stage.pause()
 
 
 async def web_killed(stage: Stage) -> None:
@@ -95,7 +75,7 @@ async def relay_killed(stage: Stage) -> None:
             if not await plant.until(plant.relay_works, _READY_SECS):
                 stage.wrong[stage.line].append("the relay did not start")
         web.close()
-        await _pause(stage)
+        await stage.pause()
 
 
 async def database_restarted(stage: Stage) -> None:
@@ -107,43 +87,6 @@ async def database_restarted(stage: Stage) -> None:
         await asyncio.to_thread(postgres.wait_ready)
 
 
-async def node_half_open(stage: Stage) -> None:
-    """Every AMQP connection of one node goes dead without a word, both ways, for ever. The fault is over at once."""
-    for number in range(stage.choose(2, 1)):
-        async with stage.fault():
-            await asyncio.to_thread(stage.plant.node_amqp[number].half_open)
-        await asyncio.sleep(_found_secs(stage.plant.size))
-
-
-async def publisher_half_open(stage: Stage) -> None:
-    """The same for the connections of the web processes and the relay."""
-    for _ in range(stage.choose(2, 1)):
-        async with stage.fault():
-            await asyncio.to_thread(stage.plant.web_amqp.half_open)
-        await asyncio.sleep(_found_secs(stage.plant.size))
-
-
-async def queues_deleted(stage: Stage) -> None:
-    """Every queue of the nodes: the broker cancels their consumers and nothing else happens."""
-    code = (
-        '[rabbit_amqqueue:delete(Q, false, false, <<"chaos">>) || Q <- rabbit_amqqueue:list(<<"/">>), '
-        '{resource, _, queue, <<"realtime.", _/binary>>} <- [amqqueue:get_name(Q)]]'
-    )
-    for _ in range(stage.choose(2, 1)):
-        async with stage.fault():
-            await asyncio.to_thread(stage.plant.rabbitmq.eval, code)
-        await _pause(stage)
-
-
-async def exchange_deleted(stage: Stage) -> None:
-    """And with it every binding: nothing tells the nodes."""
-    code = f'rabbit_exchange:delete(rabbit_misc:r(<<"/">>, exchange, <<"{_EXCHANGE}">>), false, <<"chaos">>)'
-    async with stage.fault():
-        await asyncio.to_thread(stage.plant.rabbitmq.eval, code)
-    # Until the last of them is back, events are lost on the way: the next line must not inherit that.
-    await asyncio.sleep(_found_secs(stage.plant.size))
-
-
 async def node_frozen(stage: Stage) -> None:
     """SIGSTOP: its sockets and its queues stay, and fill."""
     process = stage.plant.nodes[0].process
@@ -151,47 +94,6 @@ async def node_frozen(stage: Stage) -> None:
         process.send(signal.SIGSTOP)
         await asyncio.sleep(stage.choose(20, 4))
         process.send(signal.SIGCONT)
-
-
-async def broker_frozen(stage: Stage) -> None:
-    """SIGSTOP: connections stay open and nobody answers."""
-    async with stage.fault():
-        stage.plant.rabbitmq.freeze()
-        await asyncio.sleep(stage.choose(20, 6))
-        stage.plant.rabbitmq.thaw()
-
-
-async def broker_gone(stage: Stage) -> None:
-    """Durable events go on arriving, only slower, also by a node that starts meanwhile."""
-    broker, node = stage.plant.rabbitmq, stage.plant.nodes[1]
-    async with stage.fault():
-        await asyncio.to_thread(broker.stop)
-        await asyncio.sleep(stage.choose(30, 6))
-        await asyncio.to_thread(stage.plant.meters.read)
-        await asyncio.to_thread(node.stop)
-        stage.plant.start_node(1)
-        await asyncio.sleep(stage.choose(30, 6))
-        if node.is_ready:
-            stage.wrong[stage.line].append("a node calls itself ready without RabbitMQ")
-        broker.start()
-        await asyncio.to_thread(broker.wait_ready)
-
-
-async def memory_alarm(stage: Stage) -> None:
-    """The broker stops reading from whoever publishes."""
-    async with stage.fault():
-        await asyncio.to_thread(stage.plant.rabbitmq.eval, _SET_WATERMARK.format("0.00001"))
-        await asyncio.sleep(stage.choose(15, 4))
-        await asyncio.to_thread(stage.plant.rabbitmq.eval, _SET_WATERMARK.format(_WATERMARK))
-
-
-async def connections_closed(stage: Stage) -> None:
-    """By the operator, again and again."""
-    code = '[rabbit_networking:close_connection(Pid, "chaos") || Pid <- rabbit_networking:connections()]'
-    for _ in range(stage.choose(20, 3)):
-        async with stage.fault():
-            await asyncio.to_thread(stage.plant.rabbitmq.eval, code)
-        await asyncio.sleep(1)
 
 
 async def database_stalled(stage: Stage) -> None:
@@ -246,7 +148,7 @@ async def everybody_reconnects(stage: Stage) -> None:
             for fronts in stage.plant.fronts:
                 for front in fronts:
                     await asyncio.to_thread(front.cut)
-        await _pause(stage)
+        await stage.pause()
 
 
 async def history_trimmed(stage: Stage) -> None:
@@ -339,37 +241,3 @@ def _gaps(stage: Stage, tab: Tab) -> set[str]:
 async def _start_node(stage: Stage, number: int) -> None:
     stage.plant.start_node(number)
     await asyncio.to_thread(stage.plant.nodes[number].wait_ready, _READY_SECS)
-
-
-def _found_secs(size: Size) -> float:
-    """What is allowed for finding a silent loss, of a connection or a binding: 33 s with the usual heartbeat."""
-    return 3 * (float(size.settings["REALTIME_AMQP_HEARTBEAT_SECS"]) + 1)
-
-
-def lines(size: Size) -> list[Line]:
-    """All of the card in the order in which it is played."""
-    found = _found_secs(size)
-    return [
-        Line("no fault", nothing, calm=True),
-        Line("RabbitMQ kill -9", broker_killed),
-        Line("Daphne kill -9", node_killed),
-        Line("Daphne SIGTERM", node_restarted),
-        Line("web processes killed", web_killed),
-        Line("relay kill -9", relay_killed),
-        Line("PostgreSQL kill -9", database_restarted),
-        Line("TCP half-open, node", node_half_open, limit_secs=found),
-        Line("TCP half-open, publishers", publisher_half_open, limit_secs=found),
-        Line("queues deleted, consumers cancelled", queues_deleted),
-        Line("exchange deleted", exchange_deleted, limit_secs=found),
-        Line("Daphne SIGSTOP", node_frozen),
-        Line("RabbitMQ SIGSTOP", broker_frozen),
-        Line("RabbitMQ gone", broker_gone, median_secs=3.0),
-        Line("memory alarm", memory_alarm),
-        Line("all AMQP connections closed", connections_closed),
-        Line("database stalled under load", database_stalled),
-        Line("database gone for the nodes", database_gone_for_nodes),
-        Line("client networks cut for 2 s", networks_cut),
-        Line("every client reconnects", everybody_reconnects),
-        Line("history trimmed", history_trimmed, gaps=True),
-        Line("backup restored, epoch rotated", backup_restored, gaps=True, verify=everybody_told),
-    ]

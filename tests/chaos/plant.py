@@ -1,7 +1,7 @@
 """The site that is broken: every process and every connection of it within reach (docs/chaos.md).
 
-tabs ──proxies──▶ two nodes ──proxies──▶ RabbitMQ ◀──proxy── web processes, relay
-                      └──────proxy─────▶ PostgreSQL ◀──proxy──┘
+tabs ──proxies─(nginx)─▶ two nodes ──proxies──▶ RabbitMQ ◀──proxy── web processes, relay
+                             └──────proxy─────▶ PostgreSQL ◀──proxy──┘
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from ops.services.binaries import PSQL
 from tests.chaos.control import RawListener
 from tests.chaos.ledger import Ledger
 from tests.chaos.meters import Meters
+from tests.chaos.nginx import Nginx
 from tests.chaos.records import Cursor, Diary
 from tests.chaos.sizes import Size
 from tests.chaos.tab import Tab
@@ -33,8 +34,11 @@ WEBS = 2
 TABS_PER_USER = 2
 # Tabs of one group share a network that can be cut.
 GROUPS = 4
+# This group comes through nginx, the others straight to a node.
+NGINX_GROUP = 3
 _ANSWER_SECS = 60.0
 _POLL_SECS = 0.05
+_PUBLISHES = "publisher: Publishing to"
 
 _MAKE_USERS = """
 import json
@@ -53,6 +57,11 @@ class User:
         self.pk = pk
         self._username = username
         self._digest = digest
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What each of their tabs listens to."""
+        return (f"user.{self.pk}", "all", f"topic.{TOPIC}")
 
     def token(self) -> str:
         """A fresh one, signed here: 200 sign-ins over HTTP would cost a minute."""
@@ -130,6 +139,9 @@ class Plant:
         self.webs: list[WebProcess] = []
         self.tabs: list[Tab] = []
         self.naive: list[Tab] = []
+        self._extra_nodes: list[Node] = []
+        # Monotonic time of the quiet web process's last event; None before its first.
+        self.quiet_since: float | None = None
         self._proxies: list[TcpProxy] = []
 
     async def start(self) -> None:
@@ -168,9 +180,12 @@ class Plant:
         self.start_relay()
         for number in range(WEBS):
             self.webs.append(self.web(f"web{number}"))
+        self.quiet = self.web("quiet")
+        self.nginx = Nginx(self.folder / "nginx", ports)
         await asyncio.gather(*(asyncio.to_thread(node.wait_ready) for node in self.nodes))
-        await asyncio.gather(*(web.wait_ready() for web in self.webs))
+        await asyncio.gather(*(web.wait_ready() for web in (*self.webs, self.quiet)))
         self.fronts = [[self._proxy(port) for port in ports] for _ in range(GROUPS)]
+        self.fronts[NGINX_GROUP] = [self._proxy(self.nginx.port)]
         await self._open_tabs()
 
     async def close(self) -> None:
@@ -179,11 +194,13 @@ class Plant:
             await tab.close()
         if hasattr(self, "raw"):
             await self.raw.close()
-        for web in self.webs:
+        for web in [*self.webs, *([self.quiet] if hasattr(self, "quiet") else [])]:
             await asyncio.to_thread(web.close)
+        if hasattr(self, "nginx"):
+            self.nginx.close()
         if hasattr(self, "relay"):
             self.relay.kill9()
-        for node in self.nodes:
+        for node in [*self.nodes, *self._extra_nodes]:
             node.kill9()
         if self.rabbitmq.running:
             self.rabbitmq.thaw()
@@ -204,28 +221,35 @@ class Plant:
         """Start the relay, `env` above the site's; the one before must have ended."""
         command = [str(BIN / "python"), str(ROOT / "manage.py"), "realtime", "relay"]
         log = self.folder / "relay.log"
-        self._relay_starts = self._said_by_relay() + 1
+        self._relay_starts = self.said("relay", _PUBLISHES) + 1
         self.relay = Process(command, log, env={**self.site.env, **(env or {})}, cwd=ROOT)
 
     def relay_works(self) -> bool:
         """Whether the relay that was started last says that it publishes."""
-        return self._said_by_relay() >= self._relay_starts
-
-    def _said_by_relay(self) -> int:
-        log = self.folder / "relay.log"
-        return log.read_text().count("publisher: Publishing to") if log.exists() else 0
+        return self.said("relay", _PUBLISHES) >= self._relay_starts
 
     def start_node(self, number: int) -> None:
         """Start a node that has ended, on its old port, as a supervisor does."""
         self.nodes[number].process = self._daphne(number, self.nodes[number].port)
 
-    def _daphne(self, number: int, port: int) -> Process:
+    def fresh_node(self, log: Path) -> Node:
+        """Start one more node, for a while; what it says goes to `log`."""
+        port = free_port()
+        self._extra_nodes.append(Node(self._daphne(1, port, log), port))
+        return self._extra_nodes[-1]
+
+    def _daphne(self, number: int, port: int, log: Path | None = None) -> Process:
         env = {
             **self.site.env,
             "AMQP_URL": self._through(self.node_amqp[number], self.rabbitmq.port, self.rabbitmq.url()),
             "DATABASE_URL": self._through(self.node_database, self.postgres.port, self.postgres.url(DATABASE)),
         }
-        return Process(daphne_command(port).split(), self.folder / f"node{number}.log", env=env, cwd=ROOT)
+        return Process(daphne_command(port).split(), log or self.folder / f"node{number}.log", env=env, cwd=ROOT)
+
+    def said(self, process: str, text: str) -> int:
+        """How often a process has logged a text."""
+        log = self.folder / f"{process}.log"
+        return log.read_text().count(text) if log.exists() else 0
 
     def pg(self, program: str, *arguments: str) -> None:
         """Run a program of PostgreSQL's own, such as pg_dump, on our server."""
@@ -270,11 +294,14 @@ class Plant:
         return True
 
     async def spread(self) -> None:
-        """Let tabs go until both nodes have about as many: after a node was killed the other one has them all."""
+        """Let tabs go until both nodes have about as many: after a node was killed the other one has them all.
+
+        Of those behind nginx nobody knows where they are, but nginx does.
+        """
         by_node: list[list[Tab]] = [[], []]
         ports = [front[0].port for front in self.fronts]
         for tab in self.tabs:
-            if tab.online:
+            if tab.online and tab.diary.group != NGINX_GROUP:
                 by_node[int(tab.url.split(":")[2].split("/")[0]) not in ports].append(tab)
         full, empty = sorted(by_node, key=len, reverse=True)
         if len(full) > 2 * len(empty):
@@ -283,29 +310,39 @@ class Plant:
                 tab.drop()
             await self.until(lambda: all(tab.online or tab.is_away for tab in self.tabs), 10)
 
+    # Tabs
+
+    def group(self, number: int) -> list[Tab]:
+        """The tabs that share a network."""
+        return [tab for tab in self.tabs if tab.diary.group == number]
+
+    def choose(self, group: int) -> Callable[[], str]:
+        """As a load balancer does that knows nothing of the nodes' health."""
+        return lambda: f"ws://127.0.0.1:{random.choice(self.fronts[group]).port}/websocket"
+
+    def open_tab(self, name: str, user: User, group: int, choose: Callable[[], str]) -> Tab:
+        """Somebody opens one more tab; what it applies is judged from then on."""
+        tab = Tab(Diary(f"{name} of user {user.pk}", user.streams, group), choose, user.token, [TOPIC])
+        self.tabs.append(tab)
+        return tab
+
     # Inside
 
     async def _open_tabs(self) -> None:
         heads = self.ledger.heads()
         for number, user in enumerate(self.users):
-            streams = (f"user.{user.pk}", "all", f"topic.{TOPIC}")
             for place in range(TABS_PER_USER):
                 group = (number + place) % GROUPS
-                diary = Diary(f"tab {place} of user {user.pk}", streams, group)
-                self.tabs.append(Tab(diary, self._choose(group), user.token, [TOPIC]))
+                self.open_tab(f"tab {place}", user, group, self.choose(group))
             if number < GROUPS:
-                diary = Diary(f"naive tab of user {user.pk}", streams, number)
-                self.naive.append(Tab(diary, self._choose(number), user.token, [TOPIC], careful=False))
+                diary = Diary(f"naive tab of user {user.pk}", user.streams, number)
+                self.naive.append(Tab(diary, self.choose(number), user.token, [TOPIC], careful=False))
         users = [f"user.{user.pk}" for user in self.users]
         self.raw = RawListener(self.rabbitmq.url(), (*users, "all", f"topic.{TOPIC}"))
         await self.raw.wait_connected()
         self.raw.begin(heads)
         online = lambda: all(tab.online for tab in [*self.tabs, *self.naive])  # noqa: E731
         assert await self.until(online, 60), "not every tab came online"
-
-    def _choose(self, group: int) -> Callable[[], str]:
-        """As a load balancer does that knows nothing of the nodes' health."""
-        return lambda: f"ws://127.0.0.1:{random.choice(self.fronts[group]).port}/websocket"
 
     def _proxy(self, port: int) -> TcpProxy:
         self._proxies.append(TcpProxy(port))

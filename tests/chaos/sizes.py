@@ -19,6 +19,11 @@ class Size:
     rate: float
     settings: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def found_secs(self) -> float:
+        """What is allowed for finding a silent loss, of a connection or a binding: 33 s with the usual heartbeat."""
+        return 3 * (float(self.settings["REALTIME_AMQP_HEARTBEAT_SECS"]) + 1)
+
 
 # What a killed process leaves is taken over when its lease ends: 30 s by default, and 5 s are what the card allows.
 _LEASE_SECS: Final = "2"

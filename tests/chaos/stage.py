@@ -12,6 +12,9 @@ from tests.chaos.records import Fault
 
 # Longer than any limit of the card: what comes later than its limit is late, what does not come by then is lost.
 _PATIENCE_SECS = 15.0
+_PAUSE_SECS = 5.5
+# Whatever was left unconfirmed is taken over when its lease ends.
+_CONFIRMED_SECS = 15.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Stage:
         took_secs: how long each line was played.
         wrong: what went wrong beside the events.
         lines: those that were played, and those that they opened.
+        complaints: what is wrong and concerns no line any more.
     """
 
     def __init__(self, plant: Plant, *, quick: bool) -> None:
@@ -59,10 +63,16 @@ class Stage:
         self.counted: dict[str, Counter[str]] = {}
         self.took_secs: dict[str, float] = {}
         self.wrong: defaultdict[str, list[str]] = defaultdict(list)
+        self.complaints: list[str] = []
+        self._unfinished: list[Callable[[], Awaitable[list[str]]]] = []
 
     def choose(self, full: int, quick: int) -> int:
         """How often, or for how many seconds, in this run."""
         return quick if self.quick else full
+
+    async def pause(self) -> None:
+        """Between two faults of one kind, of which a quick run has one: until the first one's limit has passed."""
+        await asyncio.sleep(self.choose(1, 0) * _PAUSE_SECS)
 
     @asynccontextmanager
     async def fault(self, group: int | None = None, line: str = "") -> AsyncIterator[None]:
@@ -110,6 +120,17 @@ class Stage:
         """One more line of the card, within the one that is played."""
         self.lines[name] = Line(name, _nothing, limit_secs)
         self.began[name] = float("inf")
+
+    def to_finish(self, check: Callable[[], Awaitable[list[str]]]) -> None:
+        """Something whose time comes while other lines are played; `check` waits for it and returns what is wrong."""
+        self._unfinished.append(check)
+
+    async def finish(self) -> None:
+        """All lines were played: wait for what takes longer."""
+        for check in self._unfinished:
+            self.complaints += await check()
+        if not await self.plant.until(lambda: self.plant.ledger.unconfirmed() == 0, _CONFIRMED_SECS):
+            self.complaints.append(f"{self.plant.ledger.unconfirmed()} events were never confirmed")
 
     def _deaths(self) -> list[str]:
         plant = self.plant

@@ -18,8 +18,9 @@ from websockets.typing import Origin, Subprotocol
 
 from tests.chaos.records import Applied, Cursor, Diary, Verdict
 
-# docs/protocol.md, "realtime.v1": an ack is due after 64 events or 5 s.
+# docs/protocol.md, "realtime.v1": an ack is due after 64 events or 5 s; large ones fill the window of 1 MiB before.
 _ACK_EVENTS = 64
+_ACK_CHARS = 128 * 1024
 _ACK_SECS = 2.0
 # A frozen server accepts and says nothing: then another one is tried.
 _OPEN_SECS = 5.0
@@ -34,6 +35,7 @@ _CONTROL = frozenset(
 
 class Tab:
     """One tab of one user. It reconnects for ever, to an address that `choose` names anew each time.
+    `sessions` counts how often it came online.
 
     With `careful=False` it is the tab of a product that does not resume: it applies whatever comes and keeps no cursor.
     """
@@ -50,6 +52,7 @@ class Tab:
         self.diary = diary
         self.cursors: dict[str, Cursor] = {}
         self.online = False
+        self.sessions = 0
         self.url = ""
         self._choose = choose
         self._token = token
@@ -63,6 +66,7 @@ class Tab:
         self._sent_since: dict[str, Cursor] = {}
         self._received = 0
         self._acked = 0
+        self._unacked_chars = 0
         self._after_secs: float | None = None
         self._backoff_secs = _FIRST_BACKOFF_SECS
         self._task = asyncio.create_task(self._live())
@@ -71,6 +75,10 @@ class Tab:
     def is_away(self) -> bool:
         """Whether somebody closed the lid."""
         return not self._wanted.is_set()
+
+    def move(self, choose: Callable[[], str]) -> None:
+        """Go to another address from the next connection on."""
+        self._choose = choose
 
     def leave(self) -> None:
         """Go away as a laptop does whose lid is closed, and stay away."""
@@ -132,7 +140,7 @@ class Tab:
         ) as socket:
             self._socket = socket
             self._epochs = {}
-            self._received = self._acked = 0
+            self._received = self._acked = self._unacked_chars = 0
             acks = asyncio.create_task(self._ack_in_time(socket))
             try:
                 async with asyncio.timeout(_AUTH_SECS) as patience:
@@ -156,8 +164,9 @@ class Tab:
             await self._control(socket, frame["id"], frame.get("data") or {})
             return
         self._received += 1
+        self._unacked_chars += len(text)
         self._event(frame)
-        if self._received - self._acked >= _ACK_EVENTS:
+        if self._received - self._acked >= _ACK_EVENTS or self._unacked_chars >= _ACK_CHARS:
             await self._ack(socket)
 
     async def _control(self, socket: ClientConnection, kind: str, data: dict[str, Any]) -> None:
@@ -166,6 +175,8 @@ class Tab:
         elif kind == "AUTH OK":
             for stream, verdict in data["streams"].items():
                 self._verdict(stream, verdict["state"], verdict)
+            # A token is renewed on an open connection, too.
+            self.sessions += not self.online
             self.online = True
             self._backoff_secs = _FIRST_BACKOFF_SECS
         elif kind == "GAP":
@@ -231,4 +242,5 @@ class Tab:
 
     async def _ack(self, socket: ClientConnection) -> None:
         self._acked = self._received
+        self._unacked_chars = 0
         await socket.send(json.dumps({"id": "ACK", "data": {"n": self._acked}}))

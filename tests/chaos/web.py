@@ -2,7 +2,8 @@
 
 Started as `python -m tests.chaos.web NAME LOG PK…`; its standard input takes orders, one JSON object a line:
 `{"row": "…", "rate": 50, "bulk": 1}` publishes from now on, `{"stop": true}` ends that, `{"burst": 20, "row": "…"}`
-publishes so many at once. Each order is answered with one line when it is carried out.
+publishes so many at once; `"to": PK` to one user alone, and `"bytes": 100000` makes them large. Each order is answered
+with one line when it is carried out.
 
 Whatever a call said is written to LOG before the next one: what the site believes to be committed.
 """
@@ -61,7 +62,7 @@ class Web:
         else:
             self._write(["done", n, time.time(), len(to) if isinstance(to, list) else 1])
 
-    def burst(self, row: str, calls: int) -> None:
+    def burst(self, row: str, calls: int, to: str = "", size: int = 0) -> None:
         """Several transactions of several calls, one right after the other."""
         from django.db import transaction
 
@@ -72,9 +73,11 @@ class Web:
             with transaction.atomic():
                 for n in numbers:
                     self._write(["try", n])
-                    notify(self._user(n), ID, {"row": row, "by": self._name, "n": n})
+                    notify(to or self._user(n), ID, {"row": row, "by": self._name, "n": n, "text": "x" * size})
             for n in numbers:
                 self._write(["done", n, time.time(), 1])
+        # The next burst may be minutes away, and the database another one.
+        django.db.connections.close_all()
 
     def _user(self, n: int) -> str:
         # One further in each round: the numbers that go to somebody else would always fall on the same users.
@@ -111,7 +114,7 @@ def main(name: str, log: str, users: list[str]) -> None:
         if new is None:
             return
         if "burst" in new:
-            web.burst(new["row"], new["burst"])
+            web.burst(new["row"], new["burst"], new.get("to", ""), new.get("bytes", 0))
         else:
             order = new
             due = time.monotonic()

@@ -5,6 +5,7 @@ import gc
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -82,6 +83,25 @@ class TestTcpProxy:
         for each in (writer, late_writer):
             each.close()
             await each.wait_closed()
+
+    async def test_a_bad_network_is_slow_and_loses_nothing(
+        self, echo_port: int, proxy: Callable[[int], TcpProxy]
+    ) -> None:
+        tcp = proxy(echo_port)
+        reader, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+        # 100 bytes there and back at 2,000 a second, and on each way every resend that TCP would wait for.
+        await asyncio.to_thread(tcp.slow_down, 2_000, 0.0)
+        before = time.monotonic()
+        writer.write(b"x" * 100)
+        assert await asyncio.wait_for(reader.readexactly(100), DEADLINE_SECS) == b"x" * 100
+        assert time.monotonic() - before > 0.09
+        assert tcp.stalls == 0
+        await asyncio.to_thread(tcp.slow_down, 2_000, 1.0)
+        writer.write(b"y")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.readexactly(1), 0.2)
+        assert tcp.stalls > 0
+        writer.close()
 
     async def test_a_half_open_connection_stays_dead_and_new_ones_live(
         self, echo_port: int, proxy: Callable[[int], TcpProxy]

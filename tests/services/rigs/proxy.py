@@ -1,6 +1,7 @@
 """A TCP proxy that breaks connections the ways a network does (docs/stack.md)."""
 
 import asyncio
+import random
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
@@ -10,12 +11,19 @@ from ops.services.ports import LOOPBACK, free_port
 
 _T = TypeVar("_T")
 _CHUNK_BYTES = 65_536
+# Linux sends a lost segment again after 0.2 s at the earliest, then after twice the time.
+_FIRST_RESEND_SECS = 0.2
+_RESENDS_MAX = 4
 
 
 class TcpProxy:
     """Stands before a server on loopback; clients use `port`. Its thread of its own serves sync and async tests.
 
     It starts passing everything on. Each method changes that and returns when the change is in force.
+
+    Attributes:
+        accepted: connections so far.
+        stalls: how often a piece of a lossy connection had to wait.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -28,6 +36,10 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._server: asyncio.Server | None = None
         self.accepted = 0
+        self.stalls = 0
+        # Of each connection, each way; None: no limit.
+        self._bytes_per_sec: float | None = None
+        self._loss = 0.0
         self._thread.start()
         self.restore()
 
@@ -51,8 +63,12 @@ class TcpProxy:
         """Pass nothing on of the connections that are open now, for ever; new ones are served: a NAT that forgot."""
         self._wait(self._forget())
 
+    def slow_down(self, bytes_per_sec: float, loss: float) -> None:
+        """Pass on so much of each connection, and let pieces wait as TCP does for those that get lost."""
+        self._wait(self._slow_down(bytes_per_sec, loss))
+
     def restore(self) -> None:
-        """Pass everything on again, also what a black hole has held."""
+        """Pass everything on again, at once, also what a black hole has held."""
         self._wait(self._restore())
 
     @property
@@ -92,7 +108,11 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
 
+    async def _slow_down(self, bytes_per_sec: float, loss: float) -> None:
+        self._bytes_per_sec, self._loss = bytes_per_sec, loss
+
     async def _restore(self) -> None:
+        self._bytes_per_sec, self._loss = None, 0.0
         self._flowing.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port)
@@ -154,6 +174,8 @@ class TcpProxy:
         try:
             while data := await source.read(_CHUNK_BYTES):
                 await flowing.wait()
+                if self._bytes_per_sec is not None:
+                    await asyncio.sleep(len(data) / self._bytes_per_sec + self._stall_secs())
                 sink.write(data)
                 await sink.drain()
             # A hole swallows the end of a connection too.
@@ -164,6 +186,15 @@ class TcpProxy:
             sink.transport.abort()
         finally:
             self._writers.discard(sink)
+
+    def _stall_secs(self) -> float:
+        secs, resend_secs = 0.0, _FIRST_RESEND_SECS
+        for _ in range(_RESENDS_MAX):
+            if random.random() >= self._loss:
+                break
+            self.stalls += 1
+            secs, resend_secs = secs + resend_secs, 2 * resend_secs
+        return secs
 
     def _wait(self, change: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(change, self._loop).result(timeout=10)

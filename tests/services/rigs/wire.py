@@ -142,6 +142,12 @@ class Wire:
         assert isinstance(transport, asyncio.ReadTransport)
         transport.pause_reading()
 
+    def read_again(self) -> None:
+        """Take what the server sends, and what has piled up."""
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.resume_reading()
+
     @property
     def is_lost(self) -> bool:
         """Whether the server has dropped the connection, as far as writing shows."""
