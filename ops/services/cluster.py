@@ -13,6 +13,11 @@ from ops.services.waiting import wait_for
 
 SIZE = 3
 
+_WHOLE = (
+    f"[] == rabbit_node_monitor:partitions() andalso "
+    f"{SIZE} == length([Node || Node <- [node() | nodes()], rabbit:is_running(Node)])"
+)
+
 # epmd's protocol: a name is registered for as long as the connection lasts over which that was asked.
 _ALIVE = 120
 _REGISTERED = (bytes([118, 0]), bytes([121, 0]))
@@ -54,16 +59,16 @@ class Cluster:
             host.start()
         for host in self.hosts:
             host.wait_ready()
-        wait_for(lambda: self.members(0) == SIZE, 30, "the cluster is whole", [host.log for host in self.hosts])
+        wait_for(self.is_whole, 30, "the cluster is whole", [host.log for host in self.hosts])
 
     @property
     def url(self) -> str:
         """The setting that names every host."""
         return ",".join(host.url() for host in self.hosts)
 
-    def members(self, number: int) -> int:
-        """How many hosts this one sees at work, itself among them."""
-        return int(self.hosts[number].eval("length([Node || Node <- [node() | nodes()], rabbit:is_running(Node)])"))
+    def is_whole(self) -> bool:
+        """Whether each host answers, sees the others at work and has not fallen out with any."""
+        return all(host.is_ready() and host.eval(_WHOLE) == "true" for host in self.hosts)
 
     def close(self) -> None:
         """End every process."""

@@ -175,6 +175,13 @@ class RabbitMQ:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
+    def heal(self) -> str:
+        """Run `ops/rabbitmq/heal`, as cron does on a server; what it says."""
+        done = self._run([*self._prefix(), "/bin/sh", str(CONFIG / "heal")])
+        if done.returncode != 0:
+            raise RuntimeError(f"heal: {done.stdout} {done.stderr}")
+        return done.stdout
+
     def eval(self, expression: str) -> str:
         """The value of an Erlang expression, as Erlang writes it.
 

@@ -35,6 +35,7 @@ _MOVED_SECS = 15.0
 _PATIENCE_SECS = 60.0
 _DOWN_SECS = 8.0
 _FROZEN_SECS = 20.0
+_AWAKE_SECS = 5.0
 _APART_SECS = 30.0
 _AT_WORK = re.compile(r"(Publishing to|Listening on) amqp://127\.0\.0\.1:(\d+)/")
 _ASTRAY = """
@@ -80,10 +81,6 @@ class ClusterPlant(Plant):
     def busiest(self) -> int:
         """The host of most links, publishers above all."""
         return max(range(SIZE), key=lambda host: sum(_weight(name) for name, at in self.links().items() if at == host))
-
-    def is_whole(self) -> bool:
-        """Whether all hosts answer and see each other."""
-        return all(host.is_ready() for host in self.cluster.hosts) and self.cluster.members(0) == SIZE
 
     def _way(self, here: int, there: int, port: int) -> int:
         way = self.ways[here, there] = self._proxy(port)
@@ -135,7 +132,10 @@ class Drama:
             host.start()
 
     async def frozen(self, stage: Stage) -> None:
-        """SIGSTOP: its connections stay open, to clients and hosts, and it answers nobody."""
+        """SIGSTOP: its connections stay open, to clients and hosts, and it answers nobody.
+
+        Awake again, it may go on as if nothing had been: then it is healed, as cron does it on a server.
+        """
         number = self._plant.busiest()
         host = self._plant.cluster.hosts[number]
         async with self._left(stage, number):
@@ -143,6 +143,9 @@ class Drama:
                 host.freeze()
             await asyncio.sleep(_FROZEN_SECS)
             host.thaw()
+            await asyncio.sleep(_AWAKE_SECS)
+            if said := await asyncio.to_thread(host.heal):
+                print(f"       {said.strip()}")
 
     async def apart(self, stage: Stage) -> None:
         """Nothing passes between it and the two others; clients reach all three."""
@@ -172,7 +175,7 @@ class Drama:
             if secs > (_FOUND_SECS if name.startswith("node") else _MOVED_SECS):
                 stage.wrong[line].append(f"{name} was on another host after {secs:.1f} s")
         end = time.monotonic() + _PATIENCE_SECS
-        while not await asyncio.to_thread(plant.is_whole):
+        while not await asyncio.to_thread(plant.cluster.is_whole):
             if time.monotonic() > end:
                 stage.wrong[line].append("the cluster did not become whole again")
                 break
