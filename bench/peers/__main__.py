@@ -1,8 +1,10 @@
 """`python -m bench.peers`: the systems in turn, round after round, and the table (docs/performance.md)."""
 
 import argparse
+import resource
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers.results import Results
@@ -14,22 +16,53 @@ from bench.peers.works import OTHERS, STEADY, Size, steady
 FOLDER = ROOT / "run" / "bench"
 
 
+@dataclass(frozen=True)
+class Preset:
+    """What is measured where nothing else is asked."""
+
+    works: str
+    systems: str
+    sockets: int
+    secs: float
+
+
+FULL = Preset(",".join((*STEADY, *OTHERS)), ",".join(SYSTEMS), 500, 5)
+QUICK = Preset(
+    "connect,memory,unicast,broadcast",
+    "message-flow,pattern-2016,socketio-redis-uvicorn,channels-redis-pubsub-daphne,floor-daphne-consumer,floor-send",
+    200,
+    2,
+)
+
+
+def raise_file_limit() -> int:
+    """A socket is a file, on both sides: allow as many as we may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="bench.peers", description=__doc__)
-    parser.add_argument("--work", default=",".join((*STEADY, *OTHERS)), help="separated by commas")
-    parser.add_argument("--systems", default=",".join(SYSTEMS), help="separated by commas")
+    parser.add_argument("--quick", action="store_true", help="the main figures within 5 minutes")
+    parser.add_argument("--work", help="separated by commas")
+    parser.add_argument("--systems", help="separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sockets", type=int, default=500)
-    parser.add_argument("--secs", type=float, default=5, help="of paced work")
+    parser.add_argument("--sockets", type=int)
+    parser.add_argument("--secs", type=float, help="of paced work")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "latest.json")
     options = parser.parse_args()
-    works = options.work.split(",")
-    unknown = (set(works) - {*STEADY, *OTHERS}) | (set(options.systems.split(",")) - SYSTEMS.keys())
+    preset = QUICK if options.quick else FULL
+    works = (options.work or preset.works).split(",")
+    names = (options.systems or preset.systems).split(",")
+    unknown = (set(works) - {*STEADY, *OTHERS}) | (set(names) - SYSTEMS.keys())
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    systems = [SYSTEMS[name] for name in options.systems.split(",")]
-    size = Size(options.sockets, options.secs)
+    systems = [SYSTEMS[name] for name in names]
+    size = Size(options.sockets or preset.sockets, options.secs or preset.secs)
+    files = raise_file_limit()
+    print(f"{size.sockets} sockets, {options.rounds} rounds; a process may open {files:,} files", file=sys.stderr)
     results = Results()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
@@ -42,8 +75,8 @@ def main() -> int:
                 if set(works) & set(STEADY):
                     for work, values in steady(system, services, here, size, set(works)):
                         results.add(work, system.name, values)
-                for work in OTHERS.keys() & set(works):
-                    for line, values in OTHERS[work](system, services, here, size):
+                for play in (play for work, play in OTHERS.items() if work in works):
+                    for line, values in play(system, services, here, size):
                         results.add(line, system.name, values)
     finally:
         services.close()

@@ -14,6 +14,10 @@ MARK: Final = ord("~")
 # Offsets from the mark.
 TIME: Final = slice(1, 18)
 NUMBER: Final = slice(19, 27)
+# What follows the data in a frame of Message Flow: its stream and, last of a durable one, its number.
+STREAM: Final = b'"stream":"'
+SEQ: Final = b',"seq":'
+SEQ_WITHIN: Final = len(SEQ) + 20
 _FRAME_BYTES: Final = len('{"text":""}')
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.peers.dialects import DIALECTS, Dialect
-from bench.peers.events import MARK, NUMBER, TIME
+from bench.peers.events import MARK, NUMBER, SEQ, SEQ_WITHIN, STREAM, TIME
 from bench.peers.wire import CLOSE, FINAL_TEXT, PING, PONG, frame
 
 # As static/js/session.js.
@@ -105,6 +105,7 @@ class Load:
         self._count = self._wrong = self._lost_sockets = 0
         self._late = array("d")
         self._from_number = 0
+        self._last_at = 0.0
         self.failures: list[str] = []
 
     def run(self) -> None:
@@ -145,6 +146,7 @@ class Load:
                         "received": self._count,
                         "wrong": self._wrong,
                         "open": sum(connection.is_ready for connection in self._all),
+                        "last_at": self._last_at,
                         "hellos": sum(connection.last >= 0 for connection in self._all),
                         "lost_sockets": self._lost_sockets,
                         "cpu_secs": time.process_time(),
@@ -261,7 +263,11 @@ class Load:
                     connection.last = number
                     if number >= self._from_number:
                         self._count += 1
+                        self._last_at = now
                         self._late.append(now - float(buffer[mark + TIME.start : mark + TIME.stop]))
+                    at = buffer.rfind(SEQ, stop - SEQ_WITHIN, stop)
+                    if at >= 0:
+                        self._apply(connection, bytes(buffer[mark:at]), int(buffer[at + len(SEQ) : stop - 1]))
                 else:
                     self._wrong += 1
             else:
@@ -270,6 +276,13 @@ class Load:
         connection.rest = bytes(buffer[position:end])
         if self._dialect.acknowledges and connection.received > connection.acked:
             self._acknowledge(connection, now)
+
+    def _apply(self, connection: Connection, frame: bytes, seq: int) -> None:
+        """Move the cursor of a durable event's stream, as a page does; anything but the next event is wrong."""
+        begins = frame.rindex(STREAM) + len(STREAM)
+        cursor = connection.cursors[frame[begins : frame.index(b'"', begins)].decode()]
+        self._wrong += seq != cursor["seq"] + 1
+        cursor["seq"] = max(cursor["seq"], seq)
 
     def _told(self, connection: Connection, opcode: int, payload: bytes) -> None:
         if opcode == PING:

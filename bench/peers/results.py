@@ -16,8 +16,10 @@ OURS: Final = "message-flow"
 # What a work is about, the first that it has, with its unit.
 _MAIN: Final = {
     "cpu_us_per_delivery": "µs of the node's CPU per delivery",
+    "secs_to_last": "s until the last socket is back",
     "cpu_us_per_connect": "µs of the node's CPU per connect",
     "rss_kib_per_connection": "KiB per connection",
+    "call_us": "µs of a call",
 }
 # And what is told beside it, all medians.
 _BESIDE: Final = {
@@ -26,7 +28,11 @@ _BESIDE: Final = {
     "cpu_us_per_delivery_publisher": "publisher",
     "cpu_us_per_connect_broker": "broker",
     "cpu_us_per_connect_database": "database",
+    "cpu_us_per_connect": "node",
+    "restart_secs": "restart s",
+    "recovered_share": "recovered",
     "connects_per_sec": "connects/s",
+    "rate_per_sec": "events/s",
     "deliveries_per_sec": "sent/s",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",

@@ -13,6 +13,7 @@ from bench.peers import meters
 from bench.peers.services import Services
 from bench.peers.systems import ROOT, Running, System
 from bench.peers.talk import Talker
+from ops.services import wait_for
 
 # Nothing more is waited for once nothing has come for this time, and the nodes have hardly worked in it: one that has
 # much to send may write nothing for seconds.
@@ -21,9 +22,8 @@ _IDLE_SHARE: Final = 0.04
 _HELLO_SECS: Final = 3.0
 _POLL_SECS: Final = 0.05
 _CONNECT_SECS: Final = 180.0
-# What the server does for a socket after the client has its answer.
-_SETTLE_SECS: Final = 0.7
-AT_ONCE: Final = 40
+# The backlog of a listening socket in Twisted: what comes on top of it is told to try again in a second.
+AT_ONCE: Final = 50
 TOPICS: Final = 100
 # One part of the sockets is there before anything is measured: imports, pools and caches are not a socket's.
 WARM_SHARE: Final = 5
@@ -86,39 +86,40 @@ class Stage:
                 time.sleep(_POLL_SECS)
         raise TimeoutError("not every socket hears what is published to all")
 
-    def arrivals(self, expected: int) -> tuple[dict[str, Any], float]:
-        """What came, and the moment of the last of it."""
-        seen, last = -1, 0.0
+    def arrivals(self, expected: int) -> dict[str, Any]:
+        """What came, when it is all there or nothing more comes."""
+        seen = -1
         since, used = time.perf_counter(), self._nodes_cpu()
         while True:
             report = self.load.ask(do="report")
             now = time.perf_counter()
             if report["received"] != seen:
-                seen, last = report["received"], now
+                seen = report["received"]
                 since, used = now, self._nodes_cpu()
             elif now - since > _QUIET_SECS:
                 before, used = used, self._nodes_cpu()
                 if used - before < _IDLE_SHARE * (now - since):
-                    return report, last
+                    return report
                 since = now
             if seen >= expected:
-                return report, last
+                return report
             time.sleep(_POLL_SECS)
 
     def _nodes_cpu(self) -> float:
-        return meters.cpu_secs(node.pid for node in self.running.nodes)
+        return sum(meters.own_cpu_secs(node.pid) for node in self.running.nodes)
 
-    def publish(self, to: str, of: int, receivers: int, count: int, rate: float) -> Values:
+    def publish(self, to: str, of: int, receivers: int, count: int, rate: float, **more: Any) -> Values:
         """Publish, wait until everything is there or nothing more comes; what a delivery took."""
-        self.load.ask(do="reset", from_number=self._published)
+        self.count_anew()
         self._published += count
         cpu = self.watch()
-        began = time.perf_counter()
-        told = self.running.publisher.ask(300, do="publish", to=to, of=of, count=count, rate=rate)
-        report, ended = self.arrivals(count * receivers)
+        began = time.time()
+        command = {"do": "publish", "to": to, "of": of, "count": count, "rate": rate, **more}
+        told = self.running.publisher.ask(600, **command)
+        report = self.arrivals(count * receivers)
         used = cpu.since()
         delivered = report["received"]
-        secs = max(ended - began, 1e-9)
+        secs = max(report["last_at"] - began, 1e-9)
         late = self.load.ask(do="late")
         return {
             "lost": count * receivers - delivered,
@@ -129,6 +130,26 @@ class Stage:
             "call_us": told["call_us"],
             **(late if rate else {}),
         }
+
+    def count_anew(self) -> None:
+        """Count what is published from now on."""
+        self.load.ask(do="reset", from_number=self._published)
+
+    def miss_one(self) -> None:
+        """A durable event for all, of which nobody waits to hear."""
+        self.count_anew()
+        self._published += 1
+        self.running.publisher.ask(do="publish", to="all", of=1, count=1, rate=0, durable=True)
+
+    def restart(self) -> float:
+        """Kill the nodes and start them again; seconds until they are ready, all browsers having noticed their end."""
+        self.running.kill()
+        began = time.perf_counter()
+        self.running.start()
+        secs = time.perf_counter() - began
+        wait_for(lambda: not self.load.ask(do="report")["open"], 60, "every browser has lost its socket")
+        self._connected = 0
+        return secs
 
 
 def _per_delivery(part: str) -> str:

@@ -27,24 +27,41 @@ class Running:
     """A system with its publisher, under way in a folder of its own.
 
     Attributes:
-        meters: the processes of each part whose CPU is told apart, by its name: `node` is what holds the sockets.
+        node: the command of one of its servers, with PORT in it.
+        ready: whether that on a port serves.
+        meters: the processes of each other part whose CPU is told apart, by its name.
         ports: where the sockets are opened.
     """
 
     folder: Path
-    nodes: list[Process]
+    node: str
+    env: Mapping[str, str]
     ports: list[int]
     publisher: Talker
     write_tokens: Callable[[int, Path], None]
-    meters: dict[str, list[int]] = field(default_factory=dict)
+    meters: dict[str, list[int]]
+    ready: Callable[[int], bool] = answers
+    nodes: list[Process] = field(default_factory=list)
     others: list[Process] = field(default_factory=list)
     clean: Callable[[], None] = lambda: None
-    restart: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Start its nodes and wait until they are ready."""
+        for port in self.ports:
+            log = self.folder / f"node-{port}.log"
+            self.nodes.append(_start(self.node.replace("PORT", str(port)), log, self.env))
+        _wait(self.ports, self.nodes, self.ready)
+
+    def kill(self) -> None:
+        """End its nodes as a crash would."""
+        while self.nodes:
+            self.nodes.pop().kill9()
 
     def close(self) -> None:
         """End its processes."""
+        self.kill()
         self.publisher.close()
-        for process in (*self.nodes, *self.others):
+        for process in self.others:
             process.kill9()
         self.clean()
 
@@ -56,8 +73,8 @@ class System:
     Attributes:
         start: starts so many nodes in a folder.
         cannot: what it does not do, for the table.
-        events: False where it takes none.
-        topics: False where it has none.
+        topics: whether it has any.
+        durable: whether it has events that survive a restart.
     """
 
     name: str
@@ -65,6 +82,7 @@ class System:
     start: Callable[[Services, Path, int], Running]
     cannot: str = ""
     topics: bool = True
+    durable: bool = False
 
 
 def _peer_tokens(users: int, path: Path) -> None:
@@ -94,34 +112,41 @@ def _wait(ports: Iterable[int], processes: Iterable[Process], ready: Callable[[i
 # Ours ---------------------------------------------------------------------------------------------
 
 
-def _message_flow(services: Services, folder: Path, nodes: int) -> Running:
+def _message_flow(**settings: str) -> Callable[[Services, Path, int], Running]:
     """The stock daphne command of ops/, RabbitMQ and PostgreSQL."""
-    vhost, amqp_url = services.vhost()
-    site = Site(
-        folder,
-        {
-            "AMQP_URL": amqp_url,
-            "DATABASE_URL": services.database(),
-            "DJANGO_SETTINGS_MODULE": "bench.peers.site.settings",
-            "LOG_LEVEL": "WARNING",
-            # All browsers of the bench have one address.
-            "REALTIME_MAX_SOCKETS_PER_ADDRESS": "1000000",
-            "REALTIME_CONNECTS_PER_ADDRESS_PER_SEC": "1000000",
-        },
-    )
-    publisher = _publisher(folder, OURS, "message_flow", site.env)
-    ports = [free_port() for _ in range(nodes)]
-    running = Running(
-        folder,
-        [_start(daphne_command(port), folder / f"node-{port}.log", site.env) for port in ports],
-        ports,
-        publisher,
-        lambda users, path: _asked_tokens(publisher, users, path),
-        {"broker": [services.rabbitmq.pid], "database": [services.postgres_pid]},
-        clean=lambda: services.rabbitmq.delete_vhost(vhost),
-    )
-    _wait(ports, running.nodes, is_ready)
-    return running
+
+    def start(services: Services, folder: Path, nodes: int) -> Running:
+        vhost, amqp_url = services.vhost()
+        site = Site(
+            folder,
+            {
+                "AMQP_URL": amqp_url,
+                "DATABASE_URL": services.database(),
+                "DJANGO_SETTINGS_MODULE": "bench.peers.site.settings",
+                "LOG_LEVEL": "WARNING",
+                # All browsers of the bench have one address.
+                "REALTIME_MAX_SOCKETS_PER_ADDRESS": "1000000",
+                "REALTIME_CONNECTS_PER_ADDRESS_PER_SEC": "1000000",
+                **settings,
+            },
+        )
+        publisher = _publisher(folder, OURS, "message_flow", site.env)
+        # A port is a number in that command.
+        running = Running(
+            folder,
+            daphne_command(0).replace(" -p 0 ", " -p PORT "),
+            site.env,
+            [free_port() for _ in range(nodes)],
+            publisher,
+            lambda users, path: _asked_tokens(publisher, users, path),
+            {"broker": [services.rabbitmq.pid], "database": [services.postgres_pid]},
+            is_ready,
+            clean=lambda: services.rabbitmq.delete_vhost(vhost),
+        )
+        running.start()
+        return running
+
+    return start
 
 
 def _asked_tokens(publisher: Talker, users: int, path: Path) -> None:
@@ -137,12 +162,12 @@ def _peer(
     """A peer whose `server` command has PORT in it."""
 
     def start(folder: Path, nodes: int) -> Running:
-        ports = [free_port() for _ in range(nodes)]
         command = server.replace("PYTHON", str(PEERS / "python")).replace("BIN", str(PEERS))
-        processes = [_start(command.replace("PORT", str(port)), folder / f"node-{port}.log", env) for port in ports]
-        _wait(ports, processes)
         publisher = _publisher(folder, str(PEERS / "python"), module, env)
-        return Running(folder, processes, ports, publisher, _peer_tokens, meters)
+        ports = [free_port() for _ in range(nodes)]
+        running = Running(folder, command, env, ports, publisher, _peer_tokens, meters)
+        running.start()
+        return running
 
     return start
 
@@ -203,7 +228,8 @@ _NO_RECOVERY = "no recovery, drops silently"
 SYSTEMS: Final = {
     system.name: system
     for system in (
-        System("message-flow", "v1", _message_flow),
+        System("message-flow", "v1", _message_flow(), durable=True),
+        System("message-flow-node-queue", "v1", _message_flow(REALTIME_QUEUE_STRATEGY="node"), durable=True),
         System("pattern-2016", "2016", _pattern_2016, "no recovery, loses silently in bursts, no topics", topics=False),
         System("socketio-redis-uvicorn", "socketio", _socketio("redis"), "no recovery in Python, no order"),
         System("socketio-amqp-uvicorn", "socketio", _socketio("amqp"), "no recovery in Python, no order"),

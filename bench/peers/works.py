@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,20 +17,27 @@ _IDLE_SECS: Final = 1.0
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done.
-
-    Attributes:
-        secs: of paced work.
-        unicast_rate, broadcast_rate: events a second that every system can hold.
-        unicast_count, broadcast_count: events of work that is flat out.
-    """
+    """How much is done: paced work at what every system can hold, `secs` long; flat out so many events."""
 
     sockets: int
     secs: float
     unicast_rate: float = 1_000
-    broadcast_rate: float = 4
+    durable_rate: float = 200
     unicast_count: int = 5_000
-    broadcast_count: int = 100
+    publish_count: int = 500
+    storm_sockets: int = 5_000
+    growth: tuple[int, ...] = (100, 2_000, 10_000)
+    nodes: tuple[int, ...] = (2, 4)
+
+    @property
+    def broadcast_rate(self) -> float:
+        """2,000 deliveries a second, whatever the number of sockets."""
+        return 2_000 / self.sockets
+
+    @property
+    def broadcast_count(self) -> int:
+        """50,000 deliveries, within what a socket may have unacknowledged."""
+        return min(max(50_000 // self.sockets, 5), 200)
 
 
 # A line of the table: work, and what was measured.
@@ -61,7 +68,7 @@ def steady(
                 values = on.publish("user", on.sockets, 1, int(size.secs * rate), rate)
                 yield f"unicast at 80 %{suffix}", values | {"rate_per_sec": rate}
         if "broadcast" in works:
-            count = max(int(size.secs * size.broadcast_rate), 1)
+            count = max(int(size.secs * size.broadcast_rate), 2)
             yield f"broadcast paced{suffix}", on.publish("all", 1, on.sockets, count, size.broadcast_rate)
             yield f"broadcast flat out{suffix}", on.publish("all", 1, on.sockets, size.broadcast_count, 0)
 
@@ -82,10 +89,7 @@ def _connect(on: Stage) -> Found:
     yield (
         "connect",
         {
-            **{
-                "cpu_us_per_connect" + ("" if part == "node" else f"_{part}"): 1e6 * spent / count
-                for part, spent in used.items()
-            },
+            **{f"cpu_us_per_connect{_suffix(part)}": 1e6 * spent / count for part, spent in used.items()},
             "connects_per_sec": count / secs,
             "lost": 0,
         },
@@ -113,5 +117,87 @@ def topic(system: System, services: Services, folder: Path, size: Size) -> Found
         yield "topic flat out", on.publish("topic", TOPICS, receivers, size.unicast_count // 5, 0)
 
 
+def durable(system: System, services: Services, folder: Path, size: Size) -> Found:
+    """(h): `notify`, from the rows to sockets that acknowledge and move their cursors; and `push` at the same pace."""
+    if not system.durable:
+        return
+    with stage(system, services, folder, size.sockets) as on:
+        on.connect(on.sockets)
+        on.hello()
+        count = int(size.secs * size.durable_rate)
+        for kind in (False, True):
+            name = "durable" if kind else "ephemeral"
+            values = on.publish("user", on.sockets, 1, count, size.durable_rate, durable=kind)
+            yield f"unicast {name}, {size.durable_rate:g}/s", values
+        for together in (1, 100):
+            values = on.publish("user", on.sockets, 1, size.unicast_count, 0, durable=True, together=together)
+            yield f"unicast durable flat out, {together} a transaction", values
+        values = on.publish("all", 1, on.sockets, size.broadcast_count, 0, durable=True)
+        yield "broadcast durable flat out", values
+
+
+def publish(system: System, services: Services, folder: Path, size: Size) -> Found:
+    """(g): what a call costs whoever makes it, at a pace that leaves nothing waiting."""
+    sockets = 20
+    with stage(system, services, folder, sockets) as on:
+        on.connect(sockets)
+        on.hello()
+        values = on.publish("user", sockets, 1, size.publish_count, 250)
+        yield "publish", {"call_us": values["call_us"], "lost": values["lost"]}
+        if system.durable:
+            cost = on.running.publisher.ask(do="cost", count=size.publish_count)
+            yield "publish, bare INSERT", {"call_us": cost["insert_us"], "lost": 0}
+            yield "publish durable", {"call_us": cost["notify_us"], "lost": 0}
+
+
+def storm(system: System, services: Services, folder: Path, size: Size) -> Found:
+    """(i): the node is killed and starts again, and every socket comes back, with its cursors where it has any."""
+    sockets = size.storm_sockets
+    with stage(system, services, folder, sockets) as on:
+        on.connect(sockets)
+        on.hello()
+        if system.durable:
+            on.publish("all", 1, sockets, 1, 0, durable=True)
+        on.running.kill()
+        if system.durable:
+            # What everybody has missed.
+            on.miss_one()
+        ready = on.restart()
+        cpu = on.watch()
+        answer = on.connect(sockets)
+        missed = sockets if system.durable else 0
+        came = on.arrivals(missed)["received"] if missed else 0
+        used = cpu.since()
+        values = {
+            "secs_to_last": answer["secs"],
+            "restart_secs": ready,
+            "lost": missed - came,
+            **{f"cpu_us_per_connect{_suffix(part)}": 1e6 * spent / sockets for part, spent in used.items()},
+        }
+        if system.durable:
+            values["recovered_share"] = answer["states"].get("recovered", 0) / sum(answer["states"].values())
+        yield f"storm of {sockets:,}", values
+
+
+def growth(system: System, services: Services, folder: Path, size: Size) -> Found:
+    """(j): the same with fewer and with more sockets; ours with more nodes, too."""
+    works = {"connect", "memory", "unicast", "broadcast"}
+    for sockets in size.growth:
+        more = replace(size, sockets=sockets)
+        yield from steady(system, services, folder, more, works, f", {sockets:,} sockets")
+    for nodes in size.nodes if system.durable else ():
+        yield from steady(system, services, folder, size, works, f", {nodes} nodes", nodes)
+
+
+def _suffix(part: str) -> str:
+    return "" if part == "node" else f"_{part}"
+
+
 STEADY: Final = ("unicast", "broadcast", "connect", "memory", "latency")
-OTHERS: Final[dict[str, Callable[[System, Services, Path, Size], Found]]] = {"topic": topic}
+OTHERS: Final[dict[str, Callable[[System, Services, Path, Size], Found]]] = {
+    "topic": topic,
+    "storm": storm,
+    "growth": growth,
+    "durable": durable,
+    "publish": publish,
+}

@@ -3,19 +3,22 @@
 Runs in the product's own environment, with the settings of the node beside it.
 """
 
+import statistics
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import django
 
-from bench.peers.events import ID
+from bench.peers.events import ID, data
 
 django.setup()
 
 # They need Django.
 from django.contrib.auth.models import User  # noqa: E402
+from django.db import transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from apps.realtime import EVERYONE, Topic, notify, push  # noqa: E402
@@ -34,9 +37,38 @@ class Sender:
         """One ephemeral event."""
         push(_recipient(to, key), ID, event)
 
+    def notify(self, to: str, key: int, event: dict[str, str]) -> None:
+        """One durable event."""
+        notify(_recipient(to, key), ID, event)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """What calls of `notify` may share."""
+        return transaction.atomic()
+
     def flush(self) -> None:
-        """Everything is confirmed by the broker."""
+        """Everything is numbered and confirmed by the broker."""
+        assert publishing_process().outbox.flush(_FLUSH_SECS)
         assert publishing_process().publisher.flush(_FLUSH_SECS)
+
+    def cost(self, count: int) -> dict[str, float]:
+        """Medians, in µs, of a call: `push`, and in the same transactions a bare INSERT by the ORM and `notify`."""
+        pushed, inserted, notified = [], [], []
+        for number in range(count):
+            event = data(0)
+            began = time.perf_counter()
+            push(1, ID, event)
+            pushed.append(time.perf_counter() - began)
+            with transaction.atomic():
+                began = time.perf_counter()
+                SignIn.objects.create(mark=f"bench-{number}", user_id="0", seen_at=timezone.now())
+                between = time.perf_counter()
+                notify(1, ID, event)
+                ended = time.perf_counter()
+            inserted.append(between - began)
+            notified.append(ended - between)
+        self.flush()
+        found = {"push": pushed, "insert": inserted, "notify": notified}
+        return {f"{name}_us": 1e6 * statistics.median(secs) for name, secs in found.items()}
 
     def tokens(self, users: int, path: str) -> dict[str, Any]:
         """Write a token of a standing sign-in for each of the first users, who are made where they are missing."""
@@ -61,18 +93,6 @@ class Sender:
         ]
         Path(path).write_text("\n".join(tokens))
         return {}
-
-
-class DurableSender(Sender):
-    """`notify` from a Django process, each call a transaction of its own."""
-
-    def send(self, to: str, key: int, event: dict[str, str]) -> None:
-        """One durable event."""
-        notify(_recipient(to, key), ID, event)
-
-    def flush(self) -> None:
-        """Everything is numbered, confirmed and written down as confirmed."""
-        assert publishing_process().outbox.flush(_FLUSH_SECS)
 
 
 def _recipient(to: str, key: int) -> Any:
