@@ -108,3 +108,9 @@ async def test_hosts_that_are_all_away_are_asked_again_and_named(rig: Rig, broke
     await asyncio.to_thread(two.restore)
     await rig.flows()
     await until(lambda: rig.is_on(two), "both links are on the host that is back")
+
+
+def test_a_host_that_fell_out_with_nobody_is_not_healed(rabbitmq: RabbitMQ) -> None:
+    pid = rabbitmq.eval("erlang:whereis(rabbit_node_monitor)")
+    assert rabbitmq.heal() == ""
+    assert rabbitmq.eval("erlang:whereis(rabbit_node_monitor)") == pid
