@@ -51,7 +51,7 @@ drops: dev ## Ours, Channels and python-socketio while networks are cut for 2 s;
 	$(BIN)/python -m bench.drops --secs $(or $(SECS),300)
 
 bench: dev ## Ours beside what people would pick instead: CPU, memory, latency; QUICK=1: within 5 minutes
-	ops/install-test-deps drops
+	ops/install-test-deps bench
 	ops/venv.sh run/bench-venv requirements/bench.lock $(PYTHON)
 	$(BIN)/python -m bench.peers $(if $(QUICK),--quick) $(ARGS)
 

@@ -12,5 +12,5 @@ resolve() {
 resolve requirements/site.lock pyproject.toml --extra site
 # The site's pins are a constraint: what is tested is what runs.
 resolve requirements/dev.lock pyproject.toml --extra site --extra dev --constraint requirements/site.lock
-# Peers that we are measured beside.
-resolve requirements/bench.lock bench/requirements.in
+# Peers that we are measured beside, and the site once more: its application runs under their server, too.
+resolve requirements/bench.lock bench/requirements.in pyproject.toml --extra site --constraint requirements/site.lock

@@ -1,6 +1,6 @@
 """Names the packages that are missing on this machine (docs/stack.md).
 
-    python3 -m ops.packages stack|test|drops
+    python3 -m ops.packages stack|test|drops|bench
 
 prints one Debian package a line; ops/install-test-deps installs them.
 """
@@ -12,6 +12,7 @@ from ops.services.binaries import (
     EPMD,
     ERL_CALL,
     INITDB,
+    NCHAN,
     NGINX,
     PGBOUNCER,
     POSTGRES,
@@ -23,6 +24,7 @@ from ops.services.binaries import (
 
 _STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
 PROGRAMS = {"stack": _STACK, "test": (*_STACK, ERL_CALL, CHROMIUM, PGBOUNCER), "drops": (*_STACK, REDIS_SERVER)}
+PROGRAMS["bench"] = (*PROGRAMS["drops"], NCHAN)
 
 
 def missing(purpose: str) -> list[str]:

@@ -4,13 +4,14 @@ import argparse
 import resource
 import shutil
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers.results import Results
 from bench.peers.services import Services
-from bench.peers.systems import ROOT, SYSTEMS
-from bench.peers.works import OTHERS, STEADY, Size, steady
+from bench.peers.systems import ROOT, SYSTEMS, System
+from bench.peers.works import OTHERS, STEADY, Found, Size, steady
 
 # Logs of every process stay here.
 FOLDER = ROOT / "run" / "bench"
@@ -26,7 +27,7 @@ class Preset:
     secs: float
 
 
-FULL = Preset(",".join((*STEADY, *OTHERS)), ",".join(SYSTEMS), 500, 5)
+FULL = Preset(",".join((*sorted(STEADY), *OTHERS)), ",".join(SYSTEMS), 500, 5)
 QUICK = Preset(
     "connect,memory,unicast,broadcast",
     "message-flow,pattern-2016,socketio-redis-uvicorn,channels-redis-pubsub-daphne,floor-daphne-consumer,floor-send",
@@ -56,7 +57,7 @@ def main() -> int:
     preset = QUICK if options.quick else FULL
     works = (options.work or preset.works).split(",")
     names = (options.systems or preset.systems).split(",")
-    unknown = (set(works) - {*STEADY, *OTHERS}) | (set(names) - SYSTEMS.keys())
+    unknown = (set(works) - (STEADY | OTHERS.keys())) | (set(names) - SYSTEMS.keys())
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     systems = [SYSTEMS[name] for name in names]
@@ -64,6 +65,7 @@ def main() -> int:
     files = raise_file_limit()
     print(f"{size.sockets} sockets, {options.rounds} rounds; a process may open {files:,} files", file=sys.stderr)
     results = Results()
+    failed: list[str] = []
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     services = Services(FOLDER)
@@ -71,18 +73,28 @@ def main() -> int:
         for turn in range(options.rounds):
             for system in systems:
                 print(f"round {turn + 1} of {options.rounds}: {system.name}", file=sys.stderr, flush=True)
-                here = FOLDER / system.name
-                if set(works) & set(STEADY):
-                    for work, values in steady(system, services, here, size, set(works)):
+                try:
+                    for work, values in _play(system, services, size, works):
                         results.add(work, system.name, values)
-                for play in (play for work, play in OTHERS.items() if work in works):
-                    for line, values in play(system, services, here, size):
-                        results.add(line, system.name, values)
+                except (RuntimeError, TimeoutError, AssertionError) as error:
+                    # The others go on: what was found so far stands in the table.
+                    failed.append(f"{system.name}, round {turn + 1}: {error}")
+                    print(failed[-1], file=sys.stderr, flush=True)
     finally:
         services.close()
     print(results.table())
     results.write(options.out, " ".join(sys.argv))
-    return 0
+    print("".join(f"\nFAILED {line}" for line in failed))
+    return 1 if failed else 0
+
+
+def _play(system: System, services: Services, size: Size, works: Collection[str]) -> Found:
+    folder = FOLDER / system.name
+    if STEADY & set(works):
+        yield from steady(system, services, folder, size, set(works))
+    for work, play in OTHERS.items():
+        if work in works:
+            yield from play(system, services, folder, size)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from bench.peers import tokens
+from bench.peers.servers import nchan
 from bench.peers.services import Services
 from bench.peers.talk import Talker
 from ops.services import Process, free_port, wait_for
+from ops.services.binaries import NGINX
 from ops.services.ports import answers
 from ops.stack.control import is_ready
 from tests.services.rigs.site import Site, daphne_command
@@ -112,8 +114,8 @@ def _wait(ports: Iterable[int], processes: Iterable[Process], ready: Callable[[i
 # Ours ---------------------------------------------------------------------------------------------
 
 
-def _message_flow(**settings: str) -> Callable[[Services, Path, int], Running]:
-    """The stock daphne command of ops/, RabbitMQ and PostgreSQL."""
+def _message_flow(command: str = "", **settings: str) -> Callable[[Services, Path, int], Running]:
+    """RabbitMQ, PostgreSQL, and the stock daphne command of ops/ unless there is another one."""
 
     def start(services: Services, folder: Path, nodes: int) -> Running:
         vhost, amqp_url = services.vhost()
@@ -134,7 +136,7 @@ def _message_flow(**settings: str) -> Callable[[Services, Path, int], Running]:
         # A port is a number in that command.
         running = Running(
             folder,
-            daphne_command(0).replace(" -p 0 ", " -p PORT "),
+            command or daphne_command(0).replace(" -p 0 ", " -p PORT "),
             site.env,
             [free_port() for _ in range(nodes)],
             publisher,
@@ -173,6 +175,7 @@ def _peer(
 
 
 _DAPHNE = f"BIN/daphne -v 0 -b 127.0.0.1 -p PORT {_SERVERS}."
+_UVICORN_OURS = f"{PEERS}/uvicorn --log-level warning --host 127.0.0.1 --port PORT project.asgi:application"
 _UVICORN = f"BIN/uvicorn --log-level warning --host 127.0.0.1 --port PORT {_SERVERS}."
 
 
@@ -212,6 +215,24 @@ def _pattern_2016(services: Services, folder: Path, nodes: int) -> Running:
     return running
 
 
+def _nchan(services: Services, folder: Path, nodes: int) -> Running:
+    assert nodes == 1, "one nginx"
+    port, auth_port = free_port(), free_port()
+    (folder / "nginx.conf").write_text(
+        nchan.CONFIG.format(folder=folder, port=port, auth_port=auth_port, module=nchan.MODULE)
+    )
+    env = _env(NCHAN_PORT=str(port))
+    asked = _start(
+        f"{PEERS}/uvicorn --log-level warning --port {auth_port} {_SERVERS}.nchan:application", folder / "auth.log", env
+    )
+    _wait([auth_port], [asked])
+    publisher = _publisher(folder, str(PEERS / "python"), "nchan", env)
+    command = f"{NGINX.path()} -e {folder}/nginx.log -c {folder}/nginx.conf"
+    running = Running(folder, command, env, [port], publisher, _peer_tokens, {"broker": [asked.pid]}, others=[asked])
+    running.start()
+    return running
+
+
 # Floors -------------------------------------------------------------------------------------------
 
 
@@ -230,6 +251,7 @@ SYSTEMS: Final = {
     for system in (
         System("message-flow", "v1", _message_flow(), durable=True),
         System("message-flow-node-queue", "v1", _message_flow(REALTIME_QUEUE_STRATEGY="node"), durable=True),
+        System("message-flow-uvicorn", "v1", _message_flow(_UVICORN_OURS), durable=True),
         System("pattern-2016", "2016", _pattern_2016, "no recovery, loses silently in bursts, no topics", topics=False),
         System("socketio-redis-uvicorn", "socketio", _socketio("redis"), "no recovery in Python, no order"),
         System("socketio-amqp-uvicorn", "socketio", _socketio("amqp"), "no recovery in Python, no order"),
@@ -237,6 +259,7 @@ SYSTEMS: Final = {
         System("channels-redis-core-daphne", "query", _channels("core", _DAPHNE), _NO_RECOVERY),
         System("channels-redis-pubsub-uvicorn", "query", _channels("pubsub", _UVICORN), _NO_RECOVERY),
         System("channels-redis-core-uvicorn", "query", _channels("core", _UVICORN), _NO_RECOVERY),
+        System("nginx-nchan", "query", _nchan, "in C; who a socket is, is asked over HTTP; no sign-out"),
         System(
             "floor-daphne-consumer",
             "query",

@@ -193,7 +193,7 @@ def _suffix(part: str) -> str:
     return "" if part == "node" else f"_{part}"
 
 
-STEADY: Final = ("unicast", "broadcast", "connect", "memory", "latency")
+STEADY: Final = frozenset({"unicast", "broadcast", "connect", "memory", "latency"})
 OTHERS: Final[dict[str, Callable[[System, Services, Path, Size], Found]]] = {
     "topic": topic,
     "storm": storm,

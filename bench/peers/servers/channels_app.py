@@ -31,7 +31,9 @@ settings.configure(
     CHANNEL_LAYERS={
         "default": {
             "BACKEND": _LAYERS[os.environ["LAYER"]],
-            "CONFIG": {"hosts": [("127.0.0.1", int(os.environ["REDIS_PORT"]))]},
+            # redis-py 8 gives up after 5 s unless told otherwise, and with it every consumer that hears nothing
+            # (django/channels_redis#422).
+            "CONFIG": {"hosts": [{"address": f"redis://127.0.0.1:{os.environ['REDIS_PORT']}", "socket_timeout": None}]},
         }
     },
 )
