@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "apps.realtime.middleware.SignInMiddleware",
     "apps.realtime.middleware.SeedCookieMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -167,6 +168,7 @@ REALTIME_REPLAY_MAX: int = env.int("REALTIME_REPLAY_MAX", default=500)
 REALTIME_HISTORY_MAX_EVENTS: int = env.int("REALTIME_HISTORY_MAX_EVENTS", default=1_000)
 REALTIME_HISTORY_MAX_AGE_SECS: float = env.float("REALTIME_HISTORY_MAX_AGE_SECS", default=7 * 86_400)
 REALTIME_HEAD_CHECK_SECS: float = env.float("REALTIME_HEAD_CHECK_SECS", default=30)
+REALTIME_SIGN_IN_CHECK_SECS: float = env.float("REALTIME_SIGN_IN_CHECK_SECS", default=30)
 REALTIME_LEASE_SECS: float = env.float("REALTIME_LEASE_SECS", default=30)
 
 # A frame from a browser holds 16 KiB at most. runserver reads these; the daphne command has options for it (ops/).

@@ -2,6 +2,7 @@
 
 from .core.errors import BadEvent, BadRecipient, RealtimeError, UnknownTopic
 from .cursors import cursor, json_with_cursor, with_cursor
+from .publishing.control import revoke, sign_out_everywhere
 from .publishing.notify import anotify, notify
 from .publishing.progress import task_progress
 from .publishing.push import push
@@ -22,6 +23,8 @@ __all__ = [
     "json_with_cursor",
     "notify",
     "push",
+    "revoke",
+    "sign_out_everywhere",
     "task_progress",
     "topic",
     "with_cursor",

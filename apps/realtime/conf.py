@@ -44,6 +44,7 @@ class RealtimeSettings:
     history_max_events: int
     history_max_age_secs: float
     head_check_secs: float
+    sign_in_check_secs: float
     lease_secs: float
 
 
@@ -75,6 +76,7 @@ def realtime_settings() -> RealtimeSettings:
         history_max_events=int(_number("HISTORY_MAX_EVENTS", 1_000, 1, 10_000_000)),
         history_max_age_secs=_number("HISTORY_MAX_AGE_SECS", 7 * 86_400, 1, 10 * 365 * 86_400),
         head_check_secs=_number("HEAD_CHECK_SECS", 30, 1, 3_600),
+        sign_in_check_secs=_number("SIGN_IN_CHECK_SECS", 30, 1, 3_600),
         lease_secs=_number("LEASE_SECS", 30, 1, 3_600),
     )
 

@@ -27,6 +27,9 @@ class SignIn(models.Model):
     # Text, not a foreign key: user models have keys of any type and may live in another database.
     user_id = models.CharField(max_length=255, db_index=True)
     ended = models.BooleanField(default=False)
+    # A digest (signin.py) of the password under which the session was seen last: one that changed its user's password
+    # goes on, all others of the user end. Empty in rows of before this column.
+    password = models.CharField(max_length=32, default="", db_default="")
     seen_at = models.DateTimeField()
 
     class Meta:
@@ -45,17 +48,31 @@ class SignIn(models.Model):
         return cls.objects.filter(mark=mark, user_id=user_id, ended=False).exists()
 
     @classmethod
-    def touch(cls, mark: str, user_id: str) -> bool:
+    def touch(cls, mark: str, user_id: str, password: str) -> bool:
         """Note that a token is being issued for a sign-in; False where it has ended."""
         now = timezone.now()
-        if cls.objects.filter(mark=mark, user_id=user_id, ended=False).update(seen_at=now):
+        if cls.objects.filter(mark=mark, user_id=user_id, ended=False).update(seen_at=now, password=password):
             return True
-        _, created = cls.objects.get_or_create(mark=mark, defaults={"user_id": user_id, "seen_at": now})
+        _, created = cls.objects.get_or_create(
+            mark=mark, defaults={"user_id": user_id, "password": password, "seen_at": now}
+        )
         if created:
             # Older ones belong to sessions that have run out.
             over = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
             cls.objects.filter(user_id=user_id, seen_at__lt=over).delete()
         return created
+
+    @classmethod
+    def renew(cls, mark: str, user_id: str, password: str) -> None:
+        """The session goes on under another password; nothing to do where no token was issued in it."""
+        standing = cls.objects.filter(mark=mark, user_id=user_id, ended=False)
+        standing.exclude(password=password).update(password=password)
+
+    @classmethod
+    def end_all(cls, user_id: str, but: str | None) -> None:
+        """Every sign-in of the user ends, except that of one mark."""
+        standing = cls.objects.filter(user_id=user_id, ended=False).exclude(mark=but or "")
+        standing.update(ended=True, seen_at=timezone.now())
 
     @classmethod
     def end(cls, mark: str, user_id: str) -> None:

@@ -7,6 +7,8 @@ session (a mobile app behind the `REALTIME_REQUEST_USER` hook) has no mark: its 
 from secrets import token_hex
 from typing import Any, Final
 
+from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth import SESSION_KEY as USER_KEY
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
@@ -34,7 +36,7 @@ def mark_of(request: HttpRequest, user: Any) -> str | None:
     mark = request.session.get(SESSION_KEY)
     if mark is None:  # a session older than this library in this site
         mark = begin_sign_in(request)
-    return mark if SignIn.touch(mark, str(user.pk)) else None
+    return mark if SignIn.touch(mark, str(user.pk), password_digest(user)) else None
 
 
 def begin_sign_in(request: HttpRequest) -> str:
@@ -50,6 +52,23 @@ def end_sign_in(request: HttpRequest, user: Any) -> None:
         SignIn.end(mark, str(user.pk))
 
 
+def end_sign_ins(user_id: str, keep: HttpRequest | None) -> None:
+    """Every sign-in of the user ends, except that of the request's session."""
+    SignIn.end_all(user_id, None if keep is None else keep.session.get(SESSION_KEY))
+
+
+def renew_sign_in(request: HttpRequest) -> None:
+    """The session goes on, though the password of its user may just have changed: Django has said so to the session."""
+    session = request.session
+    mark, user_id, auth_hash = (session.get(key) for key in (SESSION_KEY, USER_KEY, HASH_SESSION_KEY))
+    if mark is not None and user_id is not None and auth_hash is not None:
+        SignIn.renew(mark, user_id, _digest(auth_hash))
+
+
 def password_digest(user: Any) -> str:
     """Changes with the user's password, and tells nothing of it; tokens carry it and end with the password."""
-    return salted_hmac("message_flow.password", user.get_session_auth_hash(), algorithm="sha256").hexdigest()[:32]
+    return _digest(user.get_session_auth_hash())
+
+
+def _digest(auth_hash: str) -> str:
+    return salted_hmac("message_flow.password", auth_hash, algorithm="sha256").hexdigest()[:32]

@@ -12,8 +12,9 @@ from apps.realtime.brokers.base import Listener, Publisher
 from apps.realtime.brokers.memory import Exchange, MemoryListener, MemoryPublisher
 from apps.realtime.brokers.rabbitmq.listener import RabbitListener
 from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
+from apps.realtime.core.control import Change
 from apps.realtime.core.events import Event, EventTemplate, numbered
-from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
+from apps.realtime.core.names import ALL, CONTROL, Stream, topic_stream, user_stream
 from tests.signing import SIGNER
 
 DEADLINE_SECS = 10.0
@@ -133,6 +134,19 @@ async def test_a_durable_event_arrives_with_its_number_and_its_outcome_is_told(b
     assert came == sent
     assert await asyncio.to_thread(broker.publisher.flush, DEADLINE_SECS)
     assert outcomes == [(sent, True)]
+
+
+async def test_a_change_reaches_every_listener_that_wants_it_as_it_was_told(broker: Broker) -> None:
+    ears = [await broker.ear() for _ in range(3)]
+    for ear in ears[:2]:
+        await ear.listener.open(CONTROL)
+    sent = Change("7", "order-1").event("m1")
+    broker.publisher.publish(sent)
+    broker.publisher.publish(event(ALL, 1))
+    for ear in ears[:2]:
+        assert sent in await ear.hears(2)
+    await ears[2].hears(1)
+    assert ears[2].numbers == [1]
 
 
 async def test_order_is_kept_within_a_stream(broker: Broker) -> None:

@@ -59,7 +59,7 @@ async def test_a_topic_that_may_not_be_heard_is_denied_and_never_bound(
 
     keys = target.bindings()
     assert {key for key in keys if key.startswith("topic.")} == {"topic.article-1"}
-    assert keys <= {"all", "topic.article-1"} | {key for key in keys if key.startswith("user.")}
+    assert keys <= {"all", "control", "topic.article-1"} | {key for key in keys if key.startswith("user.")}
     assert f"user.{claims_of(token)['sub']}" in keys
     assert not {key for key in keys if set("*#") & set(key)}
     await tab.close()

@@ -143,7 +143,7 @@ def make_token() -> MakeToken:
     def make(user: Any, *, mark: str | None = None, now: float | None = None) -> str:
         if mark is None:
             mark = token_hex(16)
-            SignIn.touch(mark, str(user.pk))
+            SignIn.touch(mark, str(user.pk), password_digest(user))
         return issue_token(
             user_id=str(user.pk),
             username=user.get_username(),

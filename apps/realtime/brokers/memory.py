@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from .. import metrics
 from ..core.events import FRAME_MAX_BYTES, DroppedBody, Event, parse_body
-from ..core.names import ALL, Stream, is_stream
+from ..core.names import ALL, Stream, is_routing_key
 from ..core.signature import Signer
 from .base import OnEvent, OnReopened, Settled, ignore_reopened
 from .throttled import ThrottledLog
 
 logger = logging.getLogger(__name__)
 
-# A datagram is the routing key, a NUL and the body. Behind the key of a durable event stand its epoch, seq and
+# A datagram is the routing key, a NUL and the body. Behind the key of what is signed stand its epoch, seq and
 # signature, with blanks, which no key holds.
 _DATAGRAM_MAX_BYTES: Final = FRAME_MAX_BYTES + 512
 _SEND_TIMEOUT_SECS: Final = 0.2
@@ -76,7 +76,7 @@ class MemoryPublisher:
         problem = self._problem = None if self._exchange.route(event) else self._send(event)
         if problem is None:
             metrics.PUBLISHED.labels("confirmed").inc()
-        elif not event.seq:
+        elif not event.is_signed:
             metrics.PUBLISH_DROPPED.labels("no_server").inc()
             self._log.warning("An event reached nobody: %s", problem)
         if settled is not None:
@@ -105,7 +105,7 @@ class MemoryPublisher:
     def _datagram(self, event: Event) -> bytes:
         body = event.frame.encode()
         head: str = event.stream
-        if event.seq:
+        if event.is_signed:
             head += f" {event.epoch} {event.seq} {self._signer.sign(event.epoch, body)}"
         return head.encode() + b"\0" + body
 
@@ -170,7 +170,7 @@ class MemoryListener:
                 head, _, body = self._receiver.recv(_DATAGRAM_MAX_BYTES + 1).partition(b"\0")
                 stream, *numbering = head.decode(errors="replace").split(" ")
                 try:
-                    if not is_stream(stream):
+                    if not is_routing_key(stream):
                         raise DroppedBody("bad_routing_key")
                     event = parse_body(body, Stream(stream), _headers(numbering), self._signer.is_genuine)
                 except DroppedBody as dropped:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .codes import RESERVED_IDS
 from .errors import BadEvent
-from .names import Stream
+from .names import CONTROL, Stream
 
 # protocol.md, section 3: the whole frame, in bytes.
 FRAME_MAX_BYTES: Final = 256 * 1024
@@ -42,6 +42,11 @@ class Event:
     mid: str = ""
     epoch: str = ""
     seq: int = 0
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it counts with our signature only. A second copy of it does no harm, and a lost one is found."""
+        return self.seq > 0 or self.stream == CONTROL
 
 
 # Given the epoch, the body and the header `sig` of a durable event: whether one of our processes numbered it.
@@ -133,7 +138,8 @@ def parse_body(
     """Check a message from the exchange and make it an event, without changing a byte of it.
 
     A seq is believed only with the signature of one of our own processes: a number that the database does not hold
-    never reaches a browser, and no query is needed to know.
+    never reaches a browser, and no query is needed to know. So is whatever comes on the routing key `control`; it is
+    signed as an event of no epoch, which no durable event is.
 
     Raises:
         DroppedBody: what protocol.md, section 3, says must never reach a browser.
@@ -154,6 +160,11 @@ def parse_body(
     # Nobody may claim a stream other than the one that carried the message.
     if content.get("stream", stream) != stream:
         raise DroppedBody("forged_stream")
+    if stream == CONTROL:
+        signature = headers.get("sig")
+        if not isinstance(signature, str) or not is_genuine("", body, signature):
+            raise DroppedBody("forged_control")
+        return Event(stream, event_id, frame, len(body), mid)
     if not ("seq" in content or "seq" in headers or "epoch" in headers):
         return Event(stream, event_id, frame, len(body), mid)
     epoch, seq, signature = headers.get("epoch"), headers.get("seq"), headers.get("sig")

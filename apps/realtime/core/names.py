@@ -14,6 +14,8 @@ from .errors import BadRecipient
 Stream = NewType("Stream", str)
 
 ALL: Final = Stream("all")
+# No stream of events: what our processes tell the nodes (core/control.py). No escaped name is like it.
+CONTROL: Final = Stream("control")
 
 # Django's usual bound of a CharField key; a longer one is more likely a mistake than a name.
 NAME_MAX_CHARS: Final = 255
@@ -54,8 +56,13 @@ def topic_stream(name: str) -> Stream:
     return Stream("topic." + escape(name))
 
 
+def is_routing_key(key: str) -> bool:
+    """Whether a message on this routing key is for a node: a stream's, or our own."""
+    return key == CONTROL or is_stream(key)
+
+
 def is_stream(name: str) -> bool:
-    """Whether a routing key is one that this module could have made (never a pattern, never a stray dot)."""
+    """Whether a name is one that this module could have made (never a pattern, never a stray dot)."""
     if name == ALL:
         return True
     kind, dot, rest = name.partition(".")

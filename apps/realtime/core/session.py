@@ -49,12 +49,14 @@ class Identity:
         username: for people; never used to decide anything.
         expires_at: unix seconds.
         mark: the sign-in that the token came from.
+        password: digest that ends with the user's password.
     """
 
     user_id: str
     username: str
     expires_at: float
     mark: str
+    password: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,15 @@ class RealtimeConsumer(AsyncConsumer):
         if isinstance(self._session, V1Session):
             self._perform(self._session.revoked(stream))
 
+    @property
+    def identity(self) -> Identity | None:
+        """Who this socket speaks for by its last token; None before authentication."""
+        return self._session.identity
+
+    def revoke(self) -> None:
+        """The sign-in has ended, and this socket with it."""
+        self._perform(self._session.close(CloseCode.REVOKED))
+
     def end_if_behind(self, mono: float) -> None:
         """Close the socket of a reader that is too far behind, or acknowledges nothing any more."""
         if self._writer.is_behind or self._session.is_overdue(mono):
@@ -211,9 +220,8 @@ class RealtimeConsumer(AsyncConsumer):
         self._writer.write(text, len(text.encode()))
 
     async def _verify(self, token: str) -> list[Action]:
-        now = _now()
         try:
-            who = await self._node.database.ask(identity.identify, token, now.wall)
+            who = await self._identify(token)
         except TokenRefused as refused:
             metrics.AUTHENTICATIONS.labels("refused").inc()
             logger.info("Socket %s: token refused, %s", self._session.sid, refused)
@@ -234,12 +242,21 @@ class RealtimeConsumer(AsyncConsumer):
             ]
         return self._session.verified(_now(), who)
 
+    async def _identify(self, token: str) -> Identity:
+        while True:
+            now = _now()
+            who = await self._node.database.ask(identity.identify, token, now.wall)
+            # What was told meanwhile found no socket of this user here.
+            if not self._node.standing.changed_since(who.user_id, now.mono):
+                return who
+
     def _count(self, who: Identity) -> bool:
         if self._counted_user is not None:
             return True
         if not self._node.limits.admit_user(who.user_id):
             return False
         self._counted_user = who.user_id
+        self._node.standing.join(who.user_id, self)
         return True
 
     async def _open(self, wish: Open) -> list[Action]:
@@ -252,10 +269,9 @@ class RealtimeConsumer(AsyncConsumer):
             if stream is not None:
                 keeps_history[stream] = self._node.topics.keeps_history(topic)
         verdicts = await self._judge({stream: wish.since.get(stream) for stream in keeps_history}, keeps_history)
-        if verdicts is None:
+        if verdicts is None or not await self._hold(allowed, verdicts, asked_at):
             return self._resync()
         self._perform(self._session.opened(_now(), allowed, verdicts))
-        self._hold(allowed, asked_at)
         self._catch_up(verdicts)
         return []
 
@@ -270,10 +286,9 @@ class RealtimeConsumer(AsyncConsumer):
             return self._session.subscribed(wish.topic, wish.ref, topic_stream(wish.topic), DENIED)
         keeps_history = self._node.topics.keeps_history(wish.topic)
         verdicts = await self._judge({stream: wish.since}, {stream: keeps_history})
-        if verdicts is None:
+        if verdicts is None or not await self._hold(allowed, verdicts, asked_at):
             return self._resync()
-        self._perform(self._session.subscribed(wish.topic, wish.ref, stream, verdicts[stream]))
-        self._hold(allowed, asked_at)
+        self._perform(self._session.subscribed(wish.topic, wish.ref, stream, verdicts.get(stream, DENIED)))
         self._catch_up(verdicts)
         return []
 
@@ -316,12 +331,29 @@ class RealtimeConsumer(AsyncConsumer):
             logger.warning("Socket %s: no verdict on its topics, %s", self._session.sid, type(error).__name__)
             return None
 
-    def _hold(self, allowed: Mapping[str, Stream | None], asked_at: float) -> None:
+    async def _hold(self, allowed: dict[str, Stream | None], verdicts: dict[Stream, Verdict], asked_at: float) -> bool:
+        """Have the rights looked after from now on, and take out of both what was lost since `asked_at`.
+
+        False where that cannot be said without the database.
+        """
         who = self._session.identity
-        for topic, stream in allowed.items():
-            # A session that has ended meanwhile listens to nothing.
-            if who is not None and stream is not None and stream in self._session.streams:
-                self._node.rights.hold(self, identity.Wish(who.user_id, topic), stream, asked_at)
+        assert who is not None
+        while any(allowed.values()) and self._node.standing.changed_since(who.user_id, asked_at):
+            asked_at = _now().mono
+            again = await self._allowed(tuple(allowed))
+            if again is None:
+                return False
+            for topic, stream in allowed.items():
+                if stream is not None and again[topic] is None:
+                    allowed[topic] = None
+                    del verdicts[stream]
+                    self._joined.discard(stream)
+                    self._leave(stream)
+        if self._session.state is not State.CLOSED:
+            for topic, stream in allowed.items():
+                if stream is not None:
+                    self._node.rights.hold(self, identity.Wish(who.user_id, topic), stream, asked_at)
+        return True
 
     def _resync(self) -> list[Action]:
         return self._session.reconnect(CloseCode.RESYNC, _resync_after_ms(), "database")
@@ -359,6 +391,7 @@ class RealtimeConsumer(AsyncConsumer):
             self._leave(self._joined.pop())
         if self._counted_user is not None:
             self._node.limits.leave_user(self._counted_user)
+            self._node.standing.leave(self._counted_user, self)
             self._counted_user = None
 
     @property

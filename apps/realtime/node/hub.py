@@ -1,16 +1,20 @@
 """Which sockets of this node listen to what, and when a stream's feed is opened and let go (docs/node.md)."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from ..brokers.base import Listener
 from ..core.cache import EventCache
 from ..core.events import Event
-from ..core.names import ALL, Stream
+from ..core.names import ALL, CONTROL, Stream
 from ..core.resume import Cursor, Head, Verdict
 from .heads import HeadChecks
 from .history import HistoryReader
 from .shared_feed import Confirm, Member, Rotate, SharedFeed
+
+# Called for each control message; with None when some may have been lost.
+OnControl = Callable[[Event | None], None]
 
 # A page that is reloaded or followed by a link is back within this time and finds its stream still open.
 LINGER_SECS: Final = 5.0
@@ -25,6 +29,7 @@ class Hub:
         reader: HistoryReader,
         rotate: Rotate,
         confirm: Confirm,
+        on_control: OnControl,
         *,
         replay_max: int,
         head_check_secs: float,
@@ -33,6 +38,9 @@ class Hub:
         self._reader = reader
         self._rotate = rotate
         self._confirm = confirm
+        self._on_control = on_control
+        # Until the control messages of the site come.
+        self._opening: asyncio.Task[None] | None = None
         self._replay_max = replay_max
         self._cache = EventCache()
         self._feeds: dict[Stream, SharedFeed] = {}
@@ -50,7 +58,8 @@ class Hub:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._listener.start(self.deliver, lambda stream: self._heads.reopened((stream,)))
+        self._listener.start(self.deliver, self._reopened)
+        self._opening = asyncio.create_task(self._listener.open(CONTROL))
         self._heads.start()
 
     async def close(self) -> None:
@@ -59,6 +68,8 @@ class Hub:
             feed.close()
         for linger in self._lingering.values():
             linger.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
         await self._heads.close()
         await self._listener.close()
 
@@ -96,6 +107,9 @@ class Hub:
 
     def deliver(self, event: Event) -> None:
         """An event came from the broker."""
+        if event.stream == CONTROL:
+            self._on_control(event)
+            return
         feed = self._feeds.get(event.stream)
         if feed is not None:
             feed.deliver(event)
@@ -110,6 +124,12 @@ class Hub:
         feed = self._feeds.get(stream)
         if feed is not None:
             feed.observe(head, since)
+
+    def _reopened(self, stream: Stream) -> None:
+        if stream == CONTROL:
+            self._on_control(None)
+        else:
+            self._heads.reopened((stream,))
 
     def _feed(self, stream: Stream) -> SharedFeed:
         feed = self._feeds.get(stream)

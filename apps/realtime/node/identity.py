@@ -5,6 +5,7 @@ All functions use the database and are called in a thread.
 
 import time
 from collections.abc import Collection, Iterable
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
@@ -18,6 +19,15 @@ from ..models import SignIn
 from ..signin import NO_SESSION, password_digest
 from ..tokens import TokenRefused, verify_token
 from ..topics import TopicRegistry
+
+
+class Ending(Enum):
+    """Why a socket may not stay open."""
+
+    # Signed out, deactivated or deleted.
+    SIGN_IN = auto()
+    # The password is another one, and the session has not said yet that it goes on.
+    PASSWORD = auto()
 
 
 class Wish(NamedTuple):
@@ -42,7 +52,30 @@ def identify(token: str, now: float) -> Identity:
         raise TokenRefused("no such active user")
     if not constant_time_compare(claims.password, password_digest(user)):
         raise TokenRefused("the password was changed since")
-    return Identity(claims.user_id, claims.username, claims.expires_at, claims.mark)
+    return Identity(claims.user_id, claims.username, claims.expires_at, claims.mark, claims.password)
+
+
+def endings(identities: Collection[Identity]) -> dict[Identity, Ending]:
+    """Those of the identities whose sockets have to close, in two queries.
+
+    Unlike a token, a socket outlives the change of the password if its session does.
+
+    Raises:
+        django.db.Error: no verdict is possible.
+    """
+    users = _active_users({who.user_id for who in identities})
+    digests = {user_id: password_digest(user) for user_id, user in users.items()}
+    marks = {who.mark for who in identities if who.mark != NO_SESSION}
+    standing = SignIn.objects.filter(mark__in=marks, ended=False).values_list("mark", "user_id", "password")
+    passwords = {(mark, user_id): password for mark, user_id, password in standing}
+    found: dict[Identity, Ending] = {}
+    for who in identities:
+        held = passwords.get((who.mark, who.user_id))
+        if who.user_id not in digests or (who.mark != NO_SESSION and held is None):
+            found[who] = Ending.SIGN_IN
+        elif not constant_time_compare(held or who.password, digests[who.user_id]):
+            found[who] = Ending.PASSWORD
+    return found
 
 
 def allowed_topics(user_id: str, names: Iterable[str], registry: TopicRegistry) -> dict[str, Stream | None]:

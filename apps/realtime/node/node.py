@@ -9,6 +9,8 @@ from ..brokers.base import Listener
 from ..brokers.choice import make_listener
 from ..brokers.memory import Exchange
 from ..conf import RealtimeSettings
+from ..core.control import change_of
+from ..core.events import Event
 from ..core.names import Stream
 from ..core.resume import Cursor
 from ..core.session import SessionConfig
@@ -20,6 +22,7 @@ from .history import HistoryReader
 from .hub import Hub
 from .limits import Limits
 from .rights import TopicRights
+from .standing import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class Node:
         consumers: the open sockets that were not refused.
         database: where its sockets ask the database.
         rights: which topics they may hear.
+        standing: whether they may stay open.
     """
 
     def __init__(self, conf: RealtimeSettings, exchange: Exchange, topics: TopicRegistry) -> None:
@@ -56,6 +60,7 @@ class Node:
         self.consumers: set[RealtimeConsumer] = set()
         self.database = DatabaseThreads()
         self.rights = TopicRights(self.database, topics)
+        self.standing = Standing(self.database, self.rights, check_every_secs=conf.sign_in_check_secs)
         self.draining = False
         self._listener: Listener = make_listener(conf, exchange)
         self._reader = HistoryReader(self.database, replay_max=conf.replay_max)
@@ -64,10 +69,13 @@ class Node:
             self._reader,
             self._end_numbering,
             self.rights.confirm,
+            self._control,
             replay_max=conf.replay_max,
             head_check_secs=conf.head_check_secs,
         )
         self.hub.start()
+        self.rights.start()
+        self.standing.start()
         self._sweep: asyncio.TimerHandle
         self._end_slow_readers()
 
@@ -96,7 +104,14 @@ class Node:
         await self.hub.close()
         self._reader.close()
         await self.rights.close()
+        await self.standing.close()
         self.database.close()
+
+    def _control(self, event: Event | None) -> None:
+        if event is None:
+            self.standing.missed()
+        else:
+            self.standing.changed(change_of(event))
 
     async def _end_numbering(self, stream: Stream, at: Cursor) -> None:
         if await self.database.ask(rotate_regressed, stream, at.epoch, at.seq):

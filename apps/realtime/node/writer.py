@@ -57,11 +57,11 @@ class SocketWriter:
         self._wake()
 
     def close(self, code: CloseCode) -> None:
-        """Close the socket after what was written, or at once where the reader is too slow to get it anyway."""
+        """Close the socket after what was written, or at once where the reader must not get it or is too slow to."""
         if self._closing:
             return
         self._closing = True
-        if code is CloseCode.TOO_SLOW:
+        if code in (CloseCode.REVOKED, CloseCode.TOO_SLOW):
             self._queue.clear()
         self._queue.append(({"type": "websocket.close", "code": int(code)}, 0))
         self._wake()

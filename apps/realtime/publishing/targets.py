@@ -75,12 +75,19 @@ def _stream_of(to: Recipient, topics: TopicRegistry) -> Stream:
         return topic_stream(to.name)
     if isinstance(to, Everyone):
         return ALL
-    key = getattr(to, "pk", to)
-    if isinstance(key, bool) or not isinstance(key, str | int | UUID) or _is_no_user(to):
-        raise BadRecipient(
-            f"{to!r} names no user: pass a saved user, a primary key, Topic(name), EVERYONE or a list of these"
-        )
-    return user_stream(str(key))
+    return user_stream(user_id_of(to, "a saved user, a primary key, Topic(name), EVERYONE or a list of these"))
+
+
+def user_id_of(user: Recipient, choices: str = "a saved user or a primary key") -> str:
+    """The primary key of one user as text; `choices` is what the caller might have passed.
+
+    Raises:
+        BadRecipient: a value that names no user.
+    """
+    key = getattr(user, "pk", user)
+    if isinstance(key, bool) or not isinstance(key, str | int | UUID) or _is_no_user(user):
+        raise BadRecipient(f"{user!r} names no user: pass {choices}")
+    return str(key)
 
 
 def _is_no_user(to: Recipient) -> bool:

@@ -1,8 +1,14 @@
-"""The cookie of a 2016 page goes when its sign-in changes (docs/tokens.md)."""
+"""What happens when a sign-in changes (docs/tokens.md)."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
+from apps.realtime.models import SignIn
+from apps.realtime.signin import password_digest
 from tests.unit.conftest import MakeUser
 
 pytestmark = pytest.mark.django_db
@@ -53,3 +59,38 @@ def test_who_has_none_is_sent_none(client: Client, make_user: MakeUser) -> None:
     response = client.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
     assert response.status_code == 302
     assert "auth_token" not in response.cookies
+
+
+BACKENDS = ["db", "cached_db", "cache", "file", "signed_cookies"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_session_that_changes_the_password_goes_on_and_no_other(
+    make_user: MakeUser, settings: Settings, tmp_path: Path, backend: str
+) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{backend}"
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    alice = make_user("alice")
+    here, there = Client(), Client()
+    for browser in (here, there):
+        browser.post("/accounts/login/", {"username": "alice", "password": PASSWORD})
+        assert browser.get("/socket_auth_token").status_code == 200
+    new = "a quite new passphrase"
+    here.post("/accounts/password_change/", {"old_password": PASSWORD, "new_password1": new, "new_password2": new})
+    alice.refresh_from_db()
+    renewed = SignIn.objects.filter(password=password_digest(alice), ended=False)
+    assert [sign_in.mark for sign_in in renewed] == [here.session["message_flow_mark"]]
+    # And a sign-out ends it, whatever keeps the session.
+    cookie = here.cookies[settings.SESSION_COOKIE_NAME].value
+    here.post("/accounts/logout/")
+    assert not SignIn.objects.filter(password=password_digest(alice), ended=False).exists()
+    here.cookies[settings.SESSION_COOKIE_NAME] = cookie
+    assert here.get("/socket_auth_token").status_code == 401
+
+
+def test_a_session_that_is_not_changed_costs_nothing(
+    client: Client, make_user: MakeUser, django_assert_num_queries: Any
+) -> None:
+    client.force_login(make_user("alice"))
+    with django_assert_num_queries(0):
+        client.get("/healthz")

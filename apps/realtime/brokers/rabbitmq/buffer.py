@@ -25,7 +25,7 @@ class Outgoing(NamedTuple):
     @property
     def durable(self) -> bool:
         """Whether a second copy does no harm and the database knows of it."""
-        return self.event.seq > 0
+        return self.event.is_signed
 
     def settle(self, confirmed: bool) -> None:
         """Tell the outcome. To be called without a lock: it is somebody else's code."""

@@ -16,7 +16,7 @@ from aiormq.abc import DeliveredMessage
 
 from ... import metrics
 from ...core.events import DroppedBody, parse_body
-from ...core.names import ALL, Stream, is_stream
+from ...core.names import ALL, Stream, is_routing_key
 from ...core.signature import Signer
 from ..base import OnEvent, OnReopened, ignore_reopened
 from ..throttled import ThrottledLog
@@ -290,7 +290,7 @@ class RabbitListener:
         key = message.routing_key or ""
         properties = message.header.properties
         try:
-            if not is_stream(key):
+            if not is_routing_key(key):
                 raise DroppedBody("bad_routing_key")
             event = parse_body(
                 message.body,

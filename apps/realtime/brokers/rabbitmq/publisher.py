@@ -380,7 +380,7 @@ def _parameters(url: str, heartbeat_secs: int) -> pika.URLParameters:
 
 def _properties(event: Event, body: bytes, signer: Signer) -> BasicProperties:
     headers: dict[str, Any] | None = None
-    if event.seq:
+    if event.is_signed:
         headers = {"epoch": event.epoch, "seq": event.seq, "sig": signer.sign(event.epoch, body)}
     return BasicProperties(
         content_type="application/json",

@@ -16,8 +16,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from apps.realtime.brokers.memory import Exchange, MemoryListener, MemoryPublisher
+from apps.realtime.core.control import Change
 from apps.realtime.core.events import FRAME_MAX_BYTES, SEQ_MAX_BYTES, Event, numbered
-from apps.realtime.core.names import ALL, topic_stream, user_stream
+from apps.realtime.core.names import ALL, CONTROL, topic_stream, user_stream
 from tests.signing import SIGNER
 from tests.unit.realtime.core.driver import event
 
@@ -177,6 +178,8 @@ def test_a_durable_event_that_reaches_nobody_stays_and_is_no_loss(caplog: pytest
     publisher.publish(durable(1), outcomes.settled)
     assert outcomes.told == [(1, False)]
     assert publisher.problem is not None
+    # Nor is a change: without a node there is nobody to tell.
+    publisher.publish(Change("7").event("m1"))
     assert (REGISTRY.get_sample_value(name, labels) or 0) == before
     assert caplog.text == ""
 
@@ -253,6 +256,14 @@ async def test_a_durable_event_comes_by_the_socket_as_it_left(server: Node, path
     assert outcomes.told == [(1, True), (2**63 - 1, True)]
 
 
+async def test_a_change_comes_by_the_socket_with_our_signature(server: Node, path: str) -> None:
+    await server.listener.open(CONTROL)
+    sent = Change("7", "order-1").event("m1")
+    MemoryPublisher(Exchange(), path, SIGNER).publish(sent)
+    await server.until(bool)
+    assert server.heard == [replace(sent, mid="")]
+
+
 async def test_a_second_process_reaches_the_server(server: Node, path: str) -> None:
     """`manage.py realtime publish` beside `runserver`: a Python of its own, with settings of its own."""
     environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "tests.settings"}
@@ -293,6 +304,8 @@ async def test_a_second_process_reaches_the_server(server: Node, path: str) -> N
         (b'all epoch 1 0123 more\0{"id": "x"}', "forged_seq"),
         (b'all \0{"id": "x"}', "forged_seq"),
         (b'all\0{"id": "x", "seq": 1}', "forged_seq"),
+        (b'control\0{"id": "CHANGED", "data": {"user": "7", "topic": null}}', "forged_control"),
+        (b'control  0 0123\0{"id": "CHANGED", "data": {"user": "7", "topic": null}}', "forged_control"),
         (b'all\0{"id": "x", "stream": "user.7"}', "forged_stream"),
         (b'all\0{"id": "x", "data": "' + b"x" * FRAME_MAX_BYTES + b'"}', "too_large"),
     ],

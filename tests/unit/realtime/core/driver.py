@@ -89,7 +89,7 @@ class Driven:
         return self.session.text_received(self.clock.now, text)
 
     def identity(self, user_id: str = ALICE, life_secs: float = 900.0) -> Identity:
-        return Identity(user_id, f"user-{user_id}", self.clock.wall + life_secs, "mark")
+        return Identity(user_id, f"user-{user_id}", self.clock.wall + life_secs, "mark", "password")
 
     def accept(self, user_id: str = ALICE, life_secs: float = 900.0) -> list[Action]:
         """Answer the pending Verify: the token is good."""

@@ -163,7 +163,7 @@ class SessionMachine(RuleBasedStateMachine):
         user = BOB if bob else ALICE
         self.good_token = True
         self.user = self.user or (None if self.closed else user)
-        identity = Identity(user, "name", self.driven.clock.wall + life_secs, "mark")
+        identity = Identity(user, "name", self.driven.clock.wall + life_secs, "mark", "password")
         self.answer(self.session.verified(self.driven.clock.now, identity))
         if user != self.user:
             assert self.closed

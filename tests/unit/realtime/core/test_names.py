@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from apps.realtime.core.errors import BadRecipient
 from apps.realtime.core.names import (
     ALL,
+    CONTROL,
     ESCAPED_MAX_BYTES,
     NAME_MAX_CHARS,
     escape,
+    is_routing_key,
     is_stream,
     topic_stream,
     user_stream,
@@ -79,6 +81,12 @@ def test_a_routing_key_that_is_none_of_ours_is_no_stream(key: str) -> None:
 
 def test_everybody_is_a_stream() -> None:
     assert is_stream(ALL)
+
+
+def test_what_is_for_nodes_alone_is_a_key_and_no_stream() -> None:
+    assert not is_stream(CONTROL)
+    assert all(is_routing_key(key) for key in (CONTROL, ALL, user_stream("7")))
+    assert not is_routing_key("control.x")
 
 
 @pytest.mark.parametrize("name", ["", "a" * (NAME_MAX_CHARS + 1), "\ud800", "ok\udfff"])

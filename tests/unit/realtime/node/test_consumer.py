@@ -13,8 +13,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import OperationalError
 from prometheus_client import REGISTRY
 
-from apps.realtime import EVERYONE, Topic, history, push, rotation
+from apps.realtime import EVERYONE, Topic, history, push, revoke, rotation
 from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
+from apps.realtime.core.control import Change
 from apps.realtime.core.events import Event, EventTemplate
 from apps.realtime.core.names import Stream, topic_stream, user_stream
 from apps.realtime.core.session import Instant
@@ -24,6 +25,8 @@ from apps.realtime.node import consumer as module
 from apps.realtime.node import database, identity, shared_feed
 from apps.realtime.node.node import Node
 from apps.realtime.publishing import sequencer
+from apps.realtime.publishing.control import announce
+from apps.realtime.signin import password_digest
 from apps.realtime.topics import TopicRegistry, topic
 from tests.unit.conftest import MakeToken, MakeUser
 
@@ -50,7 +53,7 @@ def alice(make_user: MakeUser) -> Any:
 def mark(alice: Any) -> str:
     """Alice's sign-in; made here because a test that runs in the event loop must not use the database."""
     mark = "m" * 32
-    SignIn.touch(mark, str(alice.pk))
+    SignIn.touch(mark, str(alice.pk), password_digest(alice))
     return mark
 
 
@@ -119,7 +122,7 @@ async def flow(node: Node, stream: Stream, count: int = 1, text: str = "") -> No
 
 def let_verdicts_age(node: Node) -> None:
     """What the rules said counts no more."""
-    for right in node.rights._rights.values():
+    for right in node.rights._all():
         right.checked_at = float("-inf")
 
 
@@ -489,6 +492,126 @@ async def test_a_socket_that_ends_while_its_streams_open_leaves_nothing_behind(
     assert [json.loads(text)["id"] for text in texts] == ["RECONNECT"]
     assert code == 4001
     assert_empty(node)
+
+
+# The session and its rights ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("v1", [True, False])
+async def test_a_sign_out_closes_the_sockets_of_its_session_and_no_other(
+    open_socket: OpenSocket, make_node: MakeNode, make_token: MakeToken, alice: Any, mark: str, token: str, v1: bool
+) -> None:
+    nodes = [make_node(), make_node()]
+    other_token = await asyncio.to_thread(make_token, alice)
+    mine = [open_socket(node, v1=v1) for node in nodes]
+    other = open_socket(nodes[0])
+    for socket in mine:
+        await socket.authenticate(token)
+    await other.authenticate(other_token)
+    await asyncio.to_thread(SignIn.end, mark, str(alice.pk))
+    announce(Change(str(alice.pk)))
+    for socket in mine:
+        assert await socket.closed() == ([], 4503)
+    push(alice, "still here")
+    assert (await other.frame())["id"] == "still here"
+
+
+async def test_what_the_project_revokes_is_told_and_may_be_asked_for_again(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, bobs_token: str
+) -> None:
+    node = make_node()
+    mine, bobs = open_socket(node), open_socket(node)
+    await mine.authenticate(token, ["news"])
+    await bobs.authenticate(bobs_token, ["news"])
+    revoke(alice, "news")
+    assert await mine.frame() == {"id": "UNSUBSCRIBED", "data": {"topic": "news", "reason": "revoked"}}
+    push(Topic("news"), "for bob")
+    assert (await bobs.frame())["id"] == "for bob"
+    mine.say(subscribe("news"))
+    assert (await mine.frame())["data"]["state"] == "new"
+
+
+@pytest.mark.parametrize("way", ["AUTH", "SUBSCRIBE"])
+async def test_a_right_that_is_lost_while_the_topic_opens_is_denied(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    node, opening, may_open = make_node(), asyncio.Event(), asyncio.Event()
+    open_feed = node._listener.open
+
+    async def open_slowly(stream: Any) -> None:
+        if stream == "topic.news":
+            opening.set()
+            await may_open.wait()
+        await open_feed(stream)
+
+    monkeypatch.setattr(node._listener, "open", open_slowly)
+    socket = open_socket(node)
+    if way == "AUTH":
+        await socket.frame()
+        socket.say({"id": "AUTH", "data": {"token": token, "topics": ["news", "order-1"]}})
+    else:
+        await socket.authenticate(token)
+        socket.say(subscribe("news"))
+    await opening.wait()
+    monkeypatch.setattr(node.topics, "allows", lambda user, name: name != "news")
+    node.standing.changed(Change(str(alice.pk), "news"))
+    may_open.set()
+    told = (await socket.frame())["data"]
+    if way == "AUTH":
+        assert {name: told["streams"][f"topic.{name}"]["state"] for name in ("news", "order-1")} == {
+            "news": "denied",
+            "order-1": "new",
+        }
+    else:
+        assert told["state"] == "denied"
+    push(Topic("news"), "secret")
+    push(alice, "mine")
+    assert (await socket.frame())["id"] == "mine"
+    assert not node.hub._feeds[topic_stream("news")].members
+
+
+async def test_without_the_database_a_topic_that_opens_while_rights_change_has_no_verdict(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node()
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    join = node.hub.join
+
+    async def join_meanwhile(*arguments: Any) -> None:
+        await join(*arguments)
+        monkeypatch.setattr(identity, "allowed_topics", fail)
+        node.standing.changed(Change(None))
+
+    def fail(*args: Any) -> Any:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(node.hub, "join", join_meanwhile)
+    socket.say(subscribe("news"))
+    await check_sent_away(socket, v1=True)
+
+
+async def test_a_sign_out_while_the_token_is_being_verified_refuses_it(
+    open_socket: OpenSocket, make_node: MakeNode, alice: Any, mark: str, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, identified, may_answer = make_node(), threading.Event(), threading.Event()
+    identify = identity.identify
+
+    def identify_slowly(*args: Any) -> Any:
+        who = identify(*args)
+        identified.set()
+        assert may_answer.wait(10)
+        return who
+
+    monkeypatch.setattr(identity, "identify", identify_slowly)
+    socket = open_socket(node)
+    await socket.frame()
+    socket.say(token)
+    assert await asyncio.to_thread(identified.wait, 10)
+    await asyncio.to_thread(SignIn.end, mark, str(alice.pk))
+    node.standing.changed(Change(str(alice.pk)))
+    may_answer.set()
+    assert (await socket.frame())["id"] == "AUTH FAILED"
 
 
 # Events ------------------------------------------------------------------------------------------
@@ -1137,6 +1260,9 @@ async def test_a_drain_sends_every_client_away(open_socket: OpenSocket, make_nod
 
 def assert_empty(node: Node) -> None:
     """The node remembers no socket."""
+    assert not node.rights._rights
+    assert not node.rights._held
+    assert not node.standing._guests
     assert node.consumers == set()
     assert [feed.members for feed in node.hub._feeds.values() if feed.members] == []
     assert not node.limits._users

@@ -10,8 +10,9 @@ import pytest
 from apps.realtime.brokers.base import OnEvent, OnReopened, ignore_reopened
 from apps.realtime.core.actions import Taken
 from apps.realtime.core.codes import GapReason, StreamState
+from apps.realtime.core.control import Change
 from apps.realtime.core.events import Event
-from apps.realtime.core.names import ALL, Stream, user_stream
+from apps.realtime.core.names import ALL, CONTROL, Stream, user_stream
 from apps.realtime.core.resume import Cursor, Head
 from apps.realtime.node.hub import LINGER_SECS, Hub
 from tests.unit.realtime.core.driver import EPOCH, durable, event
@@ -112,7 +113,7 @@ async def hub(listener: FakeListener, reader: TableReader) -> Hub:
     async def rotate(stream: Stream, at: Cursor) -> None:
         raise AssertionError("nothing runs back here")
 
-    return Hub(listener, reader, rotate, confirm_all, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
+    return Hub(listener, reader, rotate, confirm_all, lambda event: None, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -147,6 +148,26 @@ async def test_joining_returns_when_the_stream_is_open(hub: Hub, listener: FakeL
     assert len(tab.got) == 1
     listener.may_open.set()
     await joining
+
+
+async def test_what_is_told_to_nodes_reaches_no_socket_and_what_may_be_lost_is_told_too(listener: FakeListener) -> None:
+    told: list[Event | None] = []
+
+    async def rotate(stream: Stream, at: Cursor) -> None:
+        raise AssertionError("nothing runs back here")
+
+    reader: Any = TableReader(Table(head=1))
+    hub = Hub(listener, reader, rotate, confirm_all, told.append, replay_max=500, head_check_secs=30)
+    hub.start()
+    tab = Tab()
+    await hub.join(ALL, tab)
+    await asyncio.sleep(0)
+    assert ("open", CONTROL) in listener.calls
+    change = Change("7").event("m1")
+    hub.deliver(change)
+    listener.on_reopened(CONTROL)
+    assert (told, tab.got) == ([change, None], [])
+    await hub.close()
 
 
 async def test_a_stream_is_released_some_seconds_after_its_last_member_left(
@@ -254,7 +275,7 @@ async def test_a_feed_that_was_interrupted_is_compared_with_the_database() -> No
     async def rotate(stream: Stream, at: Cursor) -> None:
         raise AssertionError("nothing runs back here")
 
-    hub = Hub(listener, Reader(table), rotate, confirm_all, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
+    hub = Hub(listener, Reader(table), rotate, confirm_all, lambda event: None, replay_max=500, head_check_secs=30)  # type: ignore[arg-type]
     hub.start()
     tab = Tab()
     tab.at = Cursor(EPOCH, 5)

@@ -2,14 +2,16 @@
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import DataError, InterfaceError, OperationalError
 
 from apps.realtime.core.names import topic_stream
 from apps.realtime.models import SignIn
-from apps.realtime.node.identity import Wish, allowed_topics, identify, verdicts
+from apps.realtime.node.identity import Ending, Wish, allowed_topics, endings, identify, verdicts
 from apps.realtime.signin import NO_SESSION, password_digest
 from apps.realtime.tokens import TokenRefused, issue_token
 from apps.realtime.topics import TopicRegistry, topic
@@ -97,14 +99,14 @@ def test_a_mark_that_nobody_has_is_refused(make_user: MakeUser, make_token: Make
 def test_a_mark_of_another_user_is_refused(make_user: MakeUser) -> None:
     alice, bob = make_user("alice"), make_user("bob")
     mark = "m" * 32
-    SignIn.touch(mark, str(alice.pk))
+    SignIn.touch(mark, str(alice.pk), "")
     with pytest.raises(TokenRefused, match="sign-in has ended"):
         identify(forged(str(bob.pk), mark, password_digest(bob)), now())
 
 
 @pytest.mark.parametrize("user_id", ["alice", "#", "1.5", "9" * 100, "١٢"])
 def test_a_sub_that_is_no_key_of_the_user_model_is_refused(user_id: str) -> None:
-    SignIn.touch("m" * 32, user_id)
+    SignIn.touch("m" * 32, user_id, "")
     with pytest.raises(TokenRefused, match="no such active user"):
         identify(forged(user_id, "m" * 32), now())
 
@@ -117,6 +119,54 @@ def test_a_good_token_costs_two_queries_and_a_bad_one_none(
         identify(token, now())
     with django_assert_num_queries(0), pytest.raises(TokenRefused):
         identify(token[:-4] + "AAAA", now())
+
+
+# Open sockets ------------------------------------------------------------------------------------
+
+
+def test_a_sign_in_that_stands_has_no_ending_and_many_cost_two_queries(
+    make_user: MakeUser, make_token: MakeToken, django_assert_num_queries: Any
+) -> None:
+    users = [make_user(name) for name in ("alice", "bob", "eve")]
+    identities = [identify(make_token(user), now()) for user in users for _ in range(3)]
+    with django_assert_num_queries(2):
+        assert endings(identities) == {}
+
+
+def test_a_socket_ends_with_its_sign_in_and_with_its_user(make_user: MakeUser, make_token: MakeToken) -> None:
+    alice, bob, eve = (make_user(name) for name in ("alice", "bob", "eve"))
+    out, other, inactive, gone = (identify(make_token(user), now()) for user in (alice, alice, bob, eve))
+    SignIn.end(out.mark, out.user_id)
+    get_user_model().objects.filter(pk=bob.pk).update(is_active=False)
+    eve.delete()
+    assert endings([out, other, inactive, gone]) == dict.fromkeys((out, inactive, gone), Ending.SIGN_IN)
+    # A mark is worth something to its own user only.
+    borrowed = replace(other, user_id=str(make_user("mallory").pk))
+    assert endings([borrowed]) == {borrowed: Ending.SIGN_IN}
+
+
+def test_a_session_that_goes_on_under_another_password_keeps_its_sockets(
+    make_user: MakeUser, make_token: MakeToken
+) -> None:
+    alice = make_user()
+    own, other, program = (
+        identify(token, now()) for token in (make_token(alice), make_token(alice), make_token(alice, mark=NO_SESSION))
+    )
+    alice.set_password("another password")
+    alice.save()
+    assert endings([own, other, program]) == dict.fromkeys((own, other, program), Ending.PASSWORD)
+    SignIn.renew(own.mark, own.user_id, password_digest(alice))
+    assert endings([own, other, program]) == dict.fromkeys((other, program), Ending.PASSWORD)
+
+
+def test_a_row_of_before_the_column_is_as_good_as_its_token(make_user: MakeUser, make_token: MakeToken) -> None:
+    alice = make_user()
+    who = identify(make_token(alice), now())
+    SignIn.objects.update(password="")
+    assert endings([who]) == {}
+    alice.set_password("another password")
+    alice.save()
+    assert endings([who]) == {who: Ending.PASSWORD}
 
 
 # Topics ------------------------------------------------------------------------------------------

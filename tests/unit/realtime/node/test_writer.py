@@ -102,16 +102,17 @@ async def test_who_catches_up_is_not_too_slow(server: Server) -> None:
         assert not writer.too_slow
 
 
-async def test_what_a_slow_reader_would_not_get_anyway_is_dropped(server: Server) -> None:
+@pytest.mark.parametrize("code", [CloseCode.TOO_SLOW, CloseCode.REVOKED])
+async def test_what_a_reader_would_not_get_in_time_or_must_not_get_is_dropped(server: Server, code: CloseCode) -> None:
     writer = SocketWriter(server.send, UNSENT_MAX_BYTES)
     server.open.clear()
     write(writer, "on its way")
     await asyncio.sleep(0)
     write(writer, "waits")
-    writer.close(CloseCode.TOO_SLOW)
+    writer.close(code)
     server.open.set()
     await drained(writer)
-    assert server.written == ["on its way", 4002]
+    assert server.written == ["on its way", code]
 
 
 async def test_a_server_that_fails_ends_the_writing_quietly(server: Server) -> None:

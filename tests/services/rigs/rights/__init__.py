@@ -1,0 +1,1 @@
+"""An app that declares topics whose rights tests give and take away (docs/topics.md)."""

@@ -1,0 +1,50 @@
+"""What our processes tell the nodes, and who else cannot (docs/security.md)."""
+
+from typing import Any
+
+import pytest
+
+from apps.realtime.core.control import Change, change_of
+from apps.realtime.core.events import DroppedBody, parse_body
+from apps.realtime.core.names import CONTROL, user_stream
+from tests.signing import SIGNER
+from tests.unit.realtime.core.driver import durable
+
+CHANGES = [Change("7"), Change("é😀\ud800\n"), Change(None), Change("7", "order-1"), Change("7", "\0\ud800")]
+
+
+def signed(body: bytes, epoch: str = "") -> dict[str, Any]:
+    return {"sig": SIGNER.sign(epoch, body)}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_arrives_as_it_was_told(change: Change) -> None:
+    sent = change.event("m1")
+    assert sent.is_signed
+    body = sent.frame.encode()
+    came = parse_body(body, CONTROL, signed(body), SIGNER.is_genuine, mid="m1")
+    assert came == sent
+    assert change_of(came) == change
+
+
+@pytest.mark.parametrize("headers", [{}, {"sig": 5}, {"sig": ""}, {"sig": "0" * 32}])
+def test_without_our_signature_it_is_forged(headers: dict[str, Any]) -> None:
+    body = Change("7").event("m1").frame.encode()
+    with pytest.raises(DroppedBody, match="forged_control"):
+        parse_body(body, CONTROL, headers, SIGNER.is_genuine)
+
+
+def test_a_signature_for_a_change_makes_no_durable_event_and_the_reverse() -> None:
+    change = Change("7").event("m1").frame.encode()
+    with pytest.raises(DroppedBody, match="forged_stream"):
+        parse_body(change, user_stream("7"), {"epoch": "", "seq": 1} | signed(change), SIGNER.is_genuine)
+    without_stream = b'{"id": "CHANGED", "data": {"user": "7", "topic": null}, "seq": 1}'
+    headers = {"epoch": "", "seq": 1} | signed(without_stream)
+    with pytest.raises(DroppedBody, match="forged_seq"):
+        parse_body(without_stream, user_stream("7"), headers, SIGNER.is_genuine)
+    event = durable(user_stream("7"), 1).frame.encode()
+    with pytest.raises(DroppedBody, match="forged_stream"):
+        parse_body(event, CONTROL, signed(event, "e1"), SIGNER.is_genuine)
+    other = b'{"id": "CHANGED", "data": {"user": "7", "topic": null}}'
+    with pytest.raises(DroppedBody, match="forged_control"):
+        parse_body(other, CONTROL, signed(other, "e1"), SIGNER.is_genuine)
