@@ -1,14 +1,18 @@
 """One RabbitMQ and one PostgreSQL for the process, a virtual host and a database for each test (docs/stack.md)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from ops.services import Postgres, RabbitMQ
+from tests.services.rigs.pair import Pair
 from tests.services.rigs.proxy import TcpProxy
 from tests.services.rigs.site import Node, Site
+from tests.services.rigs.target import open_target
 
 _TEMPLATE_DATABASE = "migrated"
 
@@ -33,8 +37,8 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """The database server of the run, ready."""
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    """The database server of the run, ready. Tests kill it, but cut no power: the disk need not be waited for."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), fsync=False)
     server.prepare()
     try:
         server.start()
@@ -120,6 +124,33 @@ def node(site: Site) -> Callable[[int], list[Node]]:
         return nodes
 
     return start
+
+
+@pytest.fixture(scope="session")
+def pair(
+    tmp_path_factory: pytest.TempPathFactory,
+    rabbitmq: RabbitMQ,
+    postgres: Postgres,
+    _migrated: str,
+    _static_root: Path,
+) -> Iterator[Callable[[Mapping[str, str]], Pair]]:
+    """`pair(settings)` is two ready nodes with these settings, and always the same two: they take seconds to start."""
+    pairs: dict[frozenset[tuple[str, str]], Pair] = {}
+    with ExitStack() as stack:
+
+        def ready(settings: Mapping[str, str]) -> Pair:
+            key = frozenset(settings.items())
+            if key not in pairs:
+                folder = tmp_path_factory.mktemp("pair")
+                target = stack.enter_context(open_target(folder, rabbitmq, postgres, _migrated, _static_root))
+                target.site.env.update(settings)
+                pairs[key] = Pair(target, [target.site.start_node() for _ in range(2)], count(1))
+            for node in pairs[key].nodes:
+                # The test before may have taken broker or database away.
+                node.wait_ready()
+            return pairs[key]
+
+        yield ready
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from ops.services import Postgres, RabbitMQ
 from ops.services.ports import LOOPBACK
-from tests.services.rigs.clients import Tab
+from tests.services.rigs.clients import Dialect, Tab
 from tests.services.rigs.proxy import TcpProxy
 from tests.services.rigs.site import PASSWORD, Node, Site
 
@@ -160,15 +160,11 @@ def test_rabbitmq_is_back_after_a_crash_and_keeps_its_virtual_hosts(broker: Rabb
     assert vhost in broker.ctl("list_vhosts").split()
 
 
-@pytest.mark.parametrize("dialect", ["seed", "v1"])
-async def test_one_event_reaches_the_tabs_of_both_nodes(
-    dialect: str, site: Site, node: Callable[[int], list[Node]]
-) -> None:
+async def test_one_event_reaches_the_tabs_of_both_nodes(site: Site, node: Callable[[int], list[Node]]) -> None:
     nodes = node(2)
     alice = nodes[0].person("alice", PASSWORD)
-    tabs = [
-        await Tab.open(node.websocket, alice.token, dialect="seed" if dialect == "seed" else "v1") for node in nodes
-    ]
+    dialects: tuple[Dialect, ...] = ("seed", "v1")
+    tabs = [await Tab.open(node.websocket, alice.token, dialect=dialect) for node in nodes for dialect in dialects]
     await asyncio.to_thread(
         site.manage, "realtime", "publish", "--user", "alice", "--id", "a/RIG", "--data", '{"n": 1}'
     )
@@ -176,3 +172,16 @@ async def test_one_event_reaches_the_tabs_of_both_nodes(
         event = await tab.wait_for_event("a/RIG")
         assert event["data"] == {"n": 1}
         await tab.close()
+
+
+def test_a_shell_runs_each_program_in_a_process_of_its_own(site: Site) -> None:
+    report = "import atexit, os, sys; print(os.getpid(), 'seen' in vars(sys)); sys.seen = True"
+    ended = "atexit.register(print, 'at the exit', flush=True)"
+    first, second = (site.shell(f"{report}; {ended}").split(maxsplit=2) for _ in range(2))
+    assert first[0] != second[0]
+    assert first[1:] == second[1:] == ["False", "at the exit\n"]
+    with pytest.raises(AssertionError, match=r"(?s)^1: .*ZeroDivisionError"):
+        site.shell("1 / 0")
+    with pytest.raises(AssertionError, match="more than 1 s"):
+        site.shell("import time; time.sleep(60)", timeout_secs=1)
+    assert site.shell("print(1)") == "1\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ops.services import Process, free_port, wait_for
 from ops.stack.control import is_ready
+from tests.services.rigs.forks import Forks
 from tests.services.rigs.people import Person
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -98,6 +99,7 @@ class Site:
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
         self.nodes: list[Node] = []
+        self._forks: Forks | None = None
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.env = {
             **inherited,
@@ -126,6 +128,12 @@ class Site:
         assert done.returncode == 0, f"manage.py {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def shell(self, program: str, timeout_secs: float = _COMMAND_SECS) -> str:
+        """Run statements as `manage.py shell` does, with the settings of the first call; their output."""
+        if self._forks is None:
+            self._forks = Forks(BIN / "python", self.env, ROOT, self.folder)
+        return self._forks.run(program, timeout_secs)
+
     def start_node(self, env: Mapping[str, str] | None = None) -> Node:
         """Start one more node, `env` above the site's; don't wait for it."""
         port = free_port()
@@ -142,7 +150,9 @@ class Site:
         return node
 
     def close(self) -> None:
-        """Stop every node that still runs."""
+        """Stop every node that still runs, and the shell."""
+        if self._forks is not None:
+            self._forks.close()
         for node in self.nodes:
             if node.process.running:
                 node.process.kill9()
