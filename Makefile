@@ -25,17 +25,23 @@ check: dev ## Format, lint, types, import rules, missing migrations
 	$(BIN)/lint-imports
 	DEMO=1 DATABASE_URL=sqlite://:memory: $(BIN)/python manage.py makemigrations --check --dry-run
 
-# Side by side, because most of their time is waiting, and each a process of its own, because Playwright's sync API and
-# asyncio tests cannot share one. The services' tests have the shortest deadlines: the others stand back behind them.
-test: check ## Everything, on real parts; installs what is missing with apt
-	ops/install-test-deps
+# Installing waits for the network. Then side by side, because most of their time is waiting, and each a process of its
+# own, because Playwright's sync API and asyncio tests cannot share one. The services' tests have the shortest deadlines:
+# the others stand back behind them. Chaos counts seconds: beside it there is one job at a time, which needs one core.
+test: ## Everything, on real parts; installs what is missing with apt
+	@ops/install-test-deps & installing=$$!; \
+	make --no-print-directory dev; made=$$?; \
+	wait $$installing && exit $$made
 	$(BIN)/python -m ops.side_by_side --at-once 3 \
-		'services=$(BIN)/pytest tests/services -m "not alone" -n 2 --dist worksteal' \
+		'services=$(BIN)/pytest tests/services -m "not alone" -n 3 --dist worksteal' \
 		'stack=nice -n 5 $(BIN)/pytest tests/stack' \
-		'unit=nice -n 5 $(BIN)/pytest tests/unit' \
 		'browser=nice -n 5 $(BIN)/pytest tests/browser'
 	$(BIN)/python -m ops.side_by_side 'alone=$(BIN)/pytest tests/services -m alone'
-	$(BIN)/python -m tests.chaos --quick
+	$(BIN)/python -m ops.side_by_side --at-once 2 \
+		'chaos=$(BIN)/python -m tests.chaos --quick' \
+		'check=nice -n 10 make --no-print-directory check' \
+		'unit=nice -n 10 $(BIN)/pytest tests/unit'
+	@cat run/side-by-side/chaos.log
 
 chaos: dev ## Break every part of a running site and count what each tab applied; QUICK=1: every fault once
 	ops/install-test-deps
