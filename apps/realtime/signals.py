@@ -22,8 +22,8 @@ from .signin import SESSION_KEY, begin_sign_in, end_sign_in
 
 # More than these are everybody.
 USERS_MAX: Final = 100
-# What Django's sign-in saves: nothing that a socket or a right hangs on.
-_HARMLESS: Final = frozenset({"last_login"})
+# Where only some fields of a user are saved, as `last_login` is at each sign-in: sockets and rights hang on these.
+_DECISIVE: Final = frozenset({"password", "is_active", "is_staff", "is_superuser"})
 
 
 @receiver(user_logged_in, dispatch_uid="message_flow.signed_in")
@@ -49,7 +49,7 @@ def user_saved(
     instance: Any, created: bool, using: str, update_fields: Collection[str] | None = None, **kwargs: Any
 ) -> None:
     """A new password, a deactivation, a superuser who is none any more, or nothing of that."""
-    if not created and (update_fields is None or set(update_fields) - _HARMLESS):
+    if not created and (update_fields is None or _DECISIVE.intersection(update_fields)):
         announce(Change(str(instance.pk)), using=using)
 
 

@@ -88,7 +88,7 @@ def test_a_user_who_is_saved_or_deleted_is_told(alice: Any, told: Told) -> None:
     alice.is_active = False
     alice.save(update_fields=["is_active"])
     assert told() == [Change(pk)]
-    alice.save(update_fields=["last_login"])
+    alice.save(update_fields=["last_login", "first_name"])
     assert told() == []
     alice.delete()
     assert told() == [Change(pk)]
