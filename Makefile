@@ -25,9 +25,9 @@ check: dev ## Format, lint, types, import rules, missing migrations
 	$(BIN)/lint-imports
 	DEMO=1 DATABASE_URL=sqlite://:memory: $(BIN)/python manage.py makemigrations --check --dry-run
 
-# Installing waits for the network. Then side by side, because most of their time is waiting, and each a process of its
-# own, because Playwright's sync API and asyncio tests cannot share one. Services' tests have the shortest deadlines: the
-# others stand back behind them. Chaos counts seconds: beside it there is one job at a time, which needs one core.
+# Installing waits for the network. Then side by side, because most of their time is waiting, and each a process of
+# its own, because Playwright's sync API and asyncio tests cannot share one. Services' tests have the shortest deadlines:
+# the others stand back behind them. Chaos counts seconds: beside it there is one job at a time, which needs one core.
 test: ## Everything, on real parts; installs what is missing with apt
 	@ops/install-test-deps & installing=$$!; \
 	make --no-print-directory dev; made=$$?; \
