@@ -121,6 +121,7 @@ for number in range({EVENTS}):
     await asyncio.gather(*(tab.close() for mine in tabs.values() for tab in mine))
 
 
+@pytest.mark.first
 async def test_three_outages_of_the_broker_close_no_socket_and_slow_no_request(
     pair: OpenPair, broker: RabbitMQ
 ) -> None:
