@@ -65,6 +65,14 @@ def shell(target: Target, nodes: list[Node]) -> Iterator[Shell]:
         yield shell
 
 
+@pytest.fixture(scope="module")
+def editor(target: Target, nodes: list[Node], shell: Shell) -> Person:
+    """Somebody to whom nothing happens, and who may hear every topic."""
+    target.ensure_user("editor")
+    shell.run("user('editor').user_permissions.add(editing)")
+    return target.person(nodes[0], "editor")
+
+
 @pytest.fixture
 def name(target: Target) -> str:
     """A user of this test's own."""
@@ -154,11 +162,11 @@ CHANGES: Final = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 async def test_what_an_operator_does_to_a_user_closes_all_of_the_users_sockets(
-    target: Target, nodes: list[Node], shell: Shell, name: str, change: str
+    target: Target, nodes: list[Node], shell: Shell, editor: Person, name: str, change: str
 ) -> None:
     person = target.person(nodes[0], name)
     tabs = await tabs_on(nodes, person)
-    bystander = await tabs_on(nodes[:1], target.person(nodes[0], "alice"), dialects=("v1",))
+    bystander = await tabs_on(nodes[:1], editor, dialects=("v1",))
     began = time.monotonic()
     await asyncio.to_thread(shell.run, f"someone = user('{name}'); {change}")
     await assert_closed(tabs, began)
@@ -258,10 +266,10 @@ async def assert_lost(target: Target, lost: list[Tab], kept: list[Tab], topic: s
 
 
 async def test_what_the_project_revokes_ends_at_once_on_every_node(
-    target: Target, nodes: list[Node], shell: Shell, name: str
+    target: Target, nodes: list[Node], shell: Shell, editor: Person, name: str
 ) -> None:
     lost = await tabs_on(nodes, target.person(nodes[0], name), dialects=("v1",), topics=("open-1", "open-2"))
-    kept = await tabs_on(nodes, target.person(nodes[0], "alice"), dialects=("v1",), topics=("open-1",))
+    kept = await tabs_on(nodes, editor, dialects=("v1",), topics=("open-1",))
     began = time.monotonic()
     await asyncio.to_thread(shell.run, f"revoke(user('{name}'), Topic('open-1'))")
     await assert_lost(target, lost, kept, "open-1", began)
@@ -282,24 +290,21 @@ WAYS: Final = {
 
 @pytest.mark.parametrize(("give", "take"), WAYS.values(), ids=WAYS)
 async def test_a_permission_that_is_taken_away_ends_the_topic_that_it_rules(
-    target: Target, nodes: list[Node], shell: Shell, name: str, give: str, take: str
+    target: Target, nodes: list[Node], shell: Shell, editor: Person, name: str, give: str, take: str
 ) -> None:
     group = f"group = Group.objects.create(name='group of {name}'); group.permissions.add(editing)"
     await asyncio.to_thread(shell.run, f"someone = user('{name}'); {group}; {give}")
-    other = f"other-{name}"
-    target.ensure_user(other)
-    await asyncio.to_thread(shell.run, f"user('{other}').user_permissions.add(editing)")
     lost = await tabs_on(nodes, target.person(nodes[0], name), dialects=("v1",), topics=("editors",))
-    kept = await tabs_on(nodes[:1], target.person(nodes[0], other), dialects=("v1",), topics=("editors",))
+    kept = await tabs_on(nodes[:1], editor, dialects=("v1",), topics=("editors",))
     assert all(tab.verdict("topic.editors")["state"] == "new" for tab in (*lost, *kept))
     began = time.monotonic()
     await asyncio.to_thread(shell.run, take)
     await assert_lost(target, lost, kept, "editors", began)
 
 
-async def test_nobody_else_can_tell_nodes_anything(target: Target, nodes: list[Node], name: str) -> None:
-    tabs = await tabs_on(nodes[:1], target.person(nodes[0], name), dialects=("v1",), topics=("open-1",))
-    user_id = claims_of(target.person(nodes[0], name).token())["sub"]
+async def test_nobody_else_can_tell_nodes_anything(target: Target, nodes: list[Node], editor: Person) -> None:
+    tabs = await tabs_on(nodes[:1], editor, dialects=("v1",), topics=("open-1",))
+    user_id = claims_of(editor.tokens[-1])["sub"]
     body = f'{{"id": "CHANGED", "data": {{"user": "{user_id}", "topic": "open-1"}}, "stream": "control"}}'
     before = metrics(nodes[0], "realtime_bodies_dropped_total").get('reason="forged_control"', 0)
     with target.publisher() as publisher:
