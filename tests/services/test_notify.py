@@ -4,13 +4,16 @@ import asyncio
 import statistics
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from ops.services import Postgres, Process, RabbitMQ, wait_for
+from ops.services import Postgres, Process, RabbitMQ, free_port, wait_for
+from ops.services.ports import answers
 from tests.services.rigs.clients import Tab
 from tests.services.rigs.pgbouncer import pgbouncer
 from tests.services.rigs.site import BIN, PASSWORD, ROOT, Node, Site
@@ -206,6 +209,57 @@ def test_in_a_celery_worker(site: Site, table: Table, tmp_path: Path) -> None:
         status = worker.stop()
         print(worker.tail())
     assert status == 0
+
+
+_WSGI = """
+import os
+import django
+django.setup()
+from django.db import connection
+from apps.realtime import EVERYONE, notify
+
+def tell(event):
+    notify(EVERYONE, event)
+    connection.close()  # as Django does at the end of a request
+
+tell("gunicorn/MASTER")
+
+def application(environ, start_response):
+    tell(f"gunicorn/{os.getpid()}")
+    start_response("200 OK", [])
+    return [b""]
+"""
+
+
+def test_in_gunicorn_with_preload_from_32_threads(site: Site, table: Table, tmp_path: Path) -> None:
+    """Its workers are forked from a process that has published already and goes on living."""
+    (tmp_path / "wsgi_of_the_test.py").write_text(_WSGI)
+    port = free_port()
+    command = f"{BIN}/gunicorn --preload --workers 2 --threads 16 --no-control-socket --bind 127.0.0.1:{port}"
+    env = {**site.env, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    server = Process(
+        [*command.split(), "wsgi_of_the_test:application"], tmp_path / "gunicorn.log", env=env, cwd=tmp_path
+    )
+
+    def visit(_: int) -> None:
+        for _ in range(5):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=DEADLINE_SECS) as answer:
+                assert answer.status == 200
+
+    try:
+        booted = lambda: server.log.read_text().count("Booting worker") == 2 and answers(port)  # noqa: E731
+        wait_for(booted, DEADLINE_SECS, "both workers are there", [server.log])
+        with ThreadPoolExecutor(32) as visitors:
+            list(visitors.map(visit, range(32)))
+        table.wait_confirmed(1 + 32 * 5)
+    finally:
+        status = server.stop()
+        print(server.tail())
+    assert status == 0
+    events = table.events()
+    assert events[0] == "gunicorn/MASTER"
+    # Both workers served.
+    assert len(set(events)) == 3
 
 
 def test_behind_a_pgbouncer_in_transaction_mode(site: Site, table: Table, postgres: Postgres, tmp_path: Path) -> None:

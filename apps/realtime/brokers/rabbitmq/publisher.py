@@ -5,6 +5,10 @@ on. Every wait has a deadline: connecting, an alarm that blocks the connection, 
 """
 
 import atexit
+
+# Looking a host up needs it, and would import it in a thread. A fork in that moment, as of a preloaded gunicorn, left
+# the child with an import that nobody ends: its publisher never connected.
+import encodings.idna  # noqa: F401
 import logging
 import multiprocessing.util
 import os
