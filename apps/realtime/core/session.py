@@ -29,6 +29,8 @@ MAX_AUTH_ATTEMPTS: Final = 3
 MAX_UNECHOED_HEARTBEATS: Final = 2
 # protocol.md: AUTH REQUEST comes 60 s before expiry. Tokens that live shorter are asked for at half their life.
 REFRESH_LEAD_SECS: Final = 60.0
+# The two clocks of a machine drift apart by less in a token's life; two tokens are given out further apart.
+CLOCK_DRIFT_SECS: Final = 1.0
 # Ephemeral events that arrive between a stream's opening and AUTH OK, normally a handful of milliseconds.
 MAX_HELD_EVENTS: Final = 256
 
@@ -164,7 +166,7 @@ class Session(ABC):
             return [Open((user_stream(identity.user_id), ALL), self._wanted_topics(), self._since())]
         if identity.user_id != self.identity.user_id:
             return self.close(CloseCode.REVOKED)
-        if identity.expires_at <= self.identity.expires_at:
+        if not self._is_newer(now, identity):
             # The token that this session lives on already. Asked for a newer one, that is no answer.
             return self._rejected(now) if self._refreshing else [self._auth_ok(now, {}, {})]
         self.identity = identity
@@ -381,6 +383,13 @@ class Session(ABC):
             return [self._auth_failed(final=True), *self.close(CloseCode.AUTH_FAILED)]
         by = now.wall + max(0.0, (self._auth_deadline or self._expires_at or now.mono) - now.mono)
         return [self._auth_failed(final=False), self._auth_request(AuthReason.REJECTED, by)]
+
+    def _is_newer(self, now: Instant, identity: Identity) -> bool:
+        """Whether a token lives longer than the session would; by the time that is left, too: clocks are set back."""
+        assert self.identity is not None
+        assert self._expires_at is not None
+        left, its_left = self._expires_at - now.mono, identity.expires_at - now.wall
+        return identity.expires_at > self.identity.expires_at or its_left > left + CLOCK_DRIFT_SECS
 
     def _set_expiry(self, now: Instant, identity: Identity) -> None:
         left = max(0.0, identity.expires_at - now.wall)

@@ -335,6 +335,16 @@ def test_timers_follow_the_monotonic_clock(driven: Driven) -> None:
     assert driven.session.state is State.OPEN
 
 
+@pytest.mark.parametrize("jump_secs", [-3_600.0, 3_600.0])
+def test_after_a_jump_of_the_clock_a_session_renews_its_token_as_before(driven: Driven, jump_secs: float) -> None:
+    driven.sign_in(life_secs=40)
+    driven.clock.wall += jump_secs
+    for _ in range(2):
+        assert ids(driven.tick(20)) == ["AUTH REQUEST"]
+        assert ids(driven.token(accept=True, life_secs=40)) == ["AUTH OK"]
+    assert driven.session.state is State.OPEN
+
+
 def test_a_token_that_expired_while_it_was_verified_lives_no_longer(driven: Driven) -> None:
     driven.sign_in(life_secs=-1)
     assert driven.tick() == [Close(CloseCode.AUTH_TIMEOUT)]
