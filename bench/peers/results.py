@@ -10,19 +10,20 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench.peers.systems import PEERS
+from bench.peers.systems import PEERS, SYSTEMS
 
 OURS: Final = "message-flow"
 # What a work is about, the first that it has, with its unit.
-_MAIN: Final = {
+MAIN: Final = {
     "cpu_us_per_delivery": "µs of the node's CPU per delivery",
     "secs_to_last": "s until the last socket is back",
     "cpu_us_per_connect": "µs of the node's CPU per connect",
     "rss_kib_per_connection": "KiB per connection",
     "call_us": "µs of a call",
+    "frames_per_cpu_sec": "frames per second of the load generator's CPU",
 }
 # And what is told beside it, all medians.
-_BESIDE: Final = {
+BESIDE: Final = {
     "cpu_us_per_delivery_broker": "broker",
     "cpu_us_per_delivery_database": "database",
     "cpu_us_per_delivery_publisher": "publisher",
@@ -41,6 +42,8 @@ _BESIDE: Final = {
     "load_busy": "load busy",
     "wrong": "wrong",
 }
+# The load generator must be able to take twice the load.
+LOAD_BUSY_MOST: Final = 0.5
 _PACKAGES: Final = (
     *("django", "channels", "daphne", "autobahn", "twisted", "aio-pika", "pika", "pyjwt"),
     *("channels-redis", "redis", "python-socketio", "uvicorn", "uvloop", "websockets", "tornado", "pyzmq"),
@@ -95,6 +98,7 @@ class Results:
             "machine": machine,
             "python": platform.python_version(),
             "versions": {"ours": _versions(Path(sys.executable)), "peers": _versions(PEERS / "python")},
+            "cannot": {system.name: system.cannot for system in SYSTEMS.values() if system.cannot},
             "rows": self.rows,
         }
         path.write_text(json.dumps(content, indent=1) + "\n")
@@ -102,8 +106,8 @@ class Results:
 
 def _block(work: str, systems: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     known = {metric for found in systems.values() for metric in found}
-    main, unit = next((metric, unit) for metric, unit in _MAIN.items() if metric in known)
-    beside = {metric: title for metric, title in _BESIDE.items() if metric in known and metric != main}
+    main, unit = next((metric, unit) for metric, unit in MAIN.items() if metric in known)
+    beside = {metric: title for metric, title in BESIDE.items() if metric in known and metric != main}
     ours = systems.get(OURS, {}).get(main, {}).get("median")
     lines = [f"\n{work}: {unit}\n{'':<32}{'median':>10}{'min … max':>22}{'ours':>8}{'lost':>7}"]
     lines[0] += "".join(f"{title:>11}" for title in beside.values())
@@ -114,6 +118,8 @@ def _block(work: str, systems: dict[str, dict[str, dict[str, Any]]]) -> list[str
         line = f"  {name:<30}{row['median']:>10,.1f}{spread:>22}{ratio:>8}{row['lost']:>7}"
         for metric in beside:
             line += f"{found[metric]['median']:>11,.2f}" if metric in found else " " * 11
+        if found.get("load_busy", row)["median"] > LOAD_BUSY_MOST and "load_busy" in found:
+            line += "  the load generator could not take twice as much"
         lines.append(line)
     return lines
 

@@ -19,7 +19,7 @@ from ops.services import wait_for
 # much to send may write nothing for seconds.
 _QUIET_SECS: Final = 2.0
 _IDLE_SHARE: Final = 0.04
-_HELLO_SECS: Final = 3.0
+_HELLO_SECS: Final = 5.0
 _POLL_SECS: Final = 0.05
 _CONNECT_SECS: Final = 180.0
 # The backlog of a listening socket in Twisted: what comes on top of it is told to try again in a second.
@@ -76,12 +76,15 @@ class Stage:
 
     def hello(self) -> None:
         """Publish until every socket has heard of it: subscriptions may take their time after the answer."""
-        for _ in range(10):
+        self.count_anew()
+        for tries in range(1, 11):
             self.running.publisher.ask(do="publish", to="all", of=1, count=1, rate=0)
             self._published += 1
             ends = time.perf_counter() + _HELLO_SECS
             while time.perf_counter() < ends:
                 if self.load.ask(do="report")["hellos"] == self.sockets:
+                    # What is still on its way is not the next work's.
+                    self.arrivals(tries * self.sockets)
                     return
                 time.sleep(_POLL_SECS)
         raise TimeoutError("not every socket hears what is published to all")

@@ -189,12 +189,31 @@ def growth(system: System, services: Services, folder: Path, size: Size) -> Foun
         yield from steady(system, services, folder, size, works, f", {nodes} nodes", nodes)
 
 
+def capacity(system: System, services: Services, folder: Path, size: Size) -> Found:
+    """What the load generator itself can take: as many frames as the bare loop sends, or one at a time."""
+    if system.name != "floor-send":
+        return
+    with stage(system, services, folder, size.sockets) as on:
+        on.connect(on.sockets)
+        on.hello()
+        for work, to, of, receivers, count in (
+            ("broadcast", "all", 1, on.sockets, 10 * size.broadcast_count),
+            ("unicast", "user", on.sockets, 1, 10 * size.unicast_count),
+        ):
+            values = on.publish(to, of, receivers, count, 0)
+            rate = 1e6 / values["cpu_us_per_delivery_load"]
+            kept = {key: values[key] for key in ("deliveries_per_sec", "load_busy", "lost")}
+            yield f"load generator, {work}", {"frames_per_cpu_sec": rate, **kept}
+
+
 def _suffix(part: str) -> str:
     return "" if part == "node" else f"_{part}"
 
 
 STEADY: Final = frozenset({"unicast", "broadcast", "connect", "memory", "latency"})
+HEAVY: Final = frozenset({"storm", "growth"})
 OTHERS: Final[dict[str, Callable[[System, Services, Path, Size], Found]]] = {
+    "capacity": capacity,
     "topic": topic,
     "storm": storm,
     "growth": growth,

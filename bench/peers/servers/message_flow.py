@@ -75,21 +75,17 @@ class Sender:
         missing = range(User.objects.count() + 1, users + 1)
         User.objects.bulk_create(User(pk=number, username=f"user{number}", password="!") for number in missing)  # noqa: S106
         people = list(User.objects.order_by("pk")[:users])
-        marks = [token_hex(16) for _ in people]
-        SignIn.objects.bulk_create(
-            SignIn(mark=mark, user_id=str(person.pk), seen_at=timezone.now())
-            for mark, person in zip(marks, people, strict=True)
-        )
+        sign_ins = [
+            SignIn(mark=token_hex(16), user_id=str(one.pk), password=password_digest(one), seen_at=timezone.now())
+            for one in people
+        ]
+        SignIn.objects.bulk_create(sign_ins)
         now = time.time()
         tokens = [
             issue_token(
-                user_id=str(person.pk),
-                username=person.username,
-                mark=mark,
-                password=password_digest(person),
-                now=now,
+                user_id=sign_in.user_id, username=one.username, mark=sign_in.mark, password=sign_in.password, now=now
             ).text
-            for mark, person in zip(marks, people, strict=True)
+            for one, sign_in in zip(people, sign_ins, strict=True)
         ]
         Path(path).write_text("\n".join(tokens))
         return {}
