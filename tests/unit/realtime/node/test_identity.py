@@ -159,10 +159,13 @@ def test_a_session_that_goes_on_under_another_password_keeps_its_sockets(
     assert endings([own, other, program]) == dict.fromkeys((other, program), Ending.PASSWORD)
 
 
-def test_a_row_of_before_the_column_is_as_good_as_its_token(make_user: MakeUser, make_token: MakeToken) -> None:
+@pytest.mark.parametrize("digest", ["", "of another key"])
+def test_a_row_of_before_the_column_or_of_another_key_is_as_good_as_its_token(
+    make_user: MakeUser, make_token: MakeToken, digest: str
+) -> None:
     alice = make_user()
     who = identify(make_token(alice), now())
-    SignIn.objects.update(password="")
+    SignIn.objects.update(password=digest)
     assert endings([who]) == {}
     alice.set_password("another password")
     alice.save()
