@@ -132,5 +132,7 @@ def _versions(python: Path) -> dict[str, str]:
         "    except PackageNotFoundError: return None\n"
         "print(json.dumps({name: find(name) for name in sys.argv[1:]}))"
     )
+    if not python.exists():
+        return {}
     done = subprocess.run([python, "-c", program, *_PACKAGES], capture_output=True, text=True, check=True)  # noqa: S603
     return {name: found for name, found in json.loads(done.stdout).items() if found}
