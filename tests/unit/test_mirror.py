@@ -15,7 +15,6 @@ ELSEWHERE = {
     "apps/realtime/brokers/rabbitmq/lane.py": "tests/services, against a real broker",
     "apps/realtime/brokers/rabbitmq/link.py": "tests/services, against a real broker",
     "apps/realtime/brokers/rabbitmq/listener.py": "tests/services, against a real broker",
-    "apps/realtime/brokers/rabbitmq/properties.py": "tests/services, against a real broker",
     "apps/realtime/brokers/rabbitmq/publisher.py": "tests/services, against a real broker",
     "apps/realtime/core/actions.py": "it declares what the tests of sessions compare",
     "apps/realtime/core/errors.py": "the tests of what raises them",

@@ -6,11 +6,12 @@ The frame is made once, by the publisher; everything behind it hands the same te
 import json
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .codes import RESERVED_IDS
 from .errors import BadEvent
+from .framing import websocket_message
 from .names import CONTROL, Stream
 
 # protocol.md, section 3: the whole frame, in bytes.
@@ -42,6 +43,15 @@ class Event:
     mid: str = ""
     epoch: str = ""
     seq: int = 0
+    _message: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def message(self) -> bytes:
+        """The frame as sockets carry it: made for the first of them, the same bytes for all."""
+        if self._message is None:
+            object.__setattr__(self, "_message", websocket_message(self.frame))
+        assert self._message is not None
+        return self._message
 
     @property
     def is_signed(self) -> bool:
@@ -148,7 +158,7 @@ def parse_body(
         raise DroppedBody("too_large", f"{len(body)} bytes")
     try:
         frame = body.decode()
-        content = json.loads(frame, parse_constant=_refuse_constant)
+        content = _DECODER.decode(frame)
     except (ValueError, RecursionError) as error:
         raise DroppedBody("not_json") from error
     if not isinstance(content, dict):
@@ -201,6 +211,9 @@ def _checked_text(event_id: str, name: str, value: object) -> str:
 def _refuse_constant(name: str) -> object:
     # Python reads NaN and Infinity, JSON.parse in a browser throws on them.
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _text(value: str) -> str:

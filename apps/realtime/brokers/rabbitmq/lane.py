@@ -16,7 +16,7 @@ from aiormq.abc import AbstractChannel as UnderlayChannel
 
 from ...core.names import Stream
 from .backoff import Backoff
-from .link import RPC_TIMEOUT_SECS, Link, OnMessage, describe
+from .link import RPC_TIMEOUT_SECS, Link, describe
 from .topology import EXCHANGE, QUEUE_ARGUMENTS
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ def _in_time() -> asyncio.Timeout:
     sending. A refusal in that turn closes the channel, and what is then sent on it ends the whole connection.
     """
     return asyncio.timeout(RPC_TIMEOUT_SECS)
+
+
+async def _taken_by_the_transport(message: Any) -> None:
+    raise AssertionError(f"a delivery passed the transport by: {message}")
 
 
 class ConsumedQueue:
@@ -52,9 +56,8 @@ class Lane:
     `on_dead` is told of a queue whose events stop: its streams must be opened again.
     """
 
-    def __init__(self, link: Link, on_message: OnMessage, on_dead: Callable[[ConsumedQueue], None]) -> None:
+    def __init__(self, link: Link, on_dead: Callable[[ConsumedQueue], None]) -> None:
         self._link = link
-        self._on_message = on_message
         self._on_dead = on_dead
         # Declares and binds; None before its first use and after the broker closed it.
         self._setup: AbstractChannel | None = None
@@ -84,7 +87,7 @@ class Lane:
                 # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
                 self._queues[name] = queue
                 async with _in_time():
-                    await consuming.basic_consume(name, self._on_message, no_ack=True, consumer_tag=name)
+                    await consuming.basic_consume(name, _taken_by_the_transport, no_ack=True, consumer_tag=name)
             except BaseException:
                 self._queues.pop(name, None)
                 # It deletes itself after its last consumer only, and it never had one.

@@ -5,25 +5,21 @@ never repaired; the listener throws it away and builds the next one.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
 import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.abc import DeliveredMessage
 from yarl import URL
 
-from .properties import tolerate_unreadable_properties
+from .deliveries import OnDelivery, TappedTransport
 from .topology import EXCHANGE, EXCHANGE_TYPE, with_query
 
 CONNECT_TIMEOUT_SECS: Final = 5.0
 # Every call on a channel; longer than a busy broker takes, and its timeout closes the channel.
 RPC_TIMEOUT_SECS: Final = 10.0
 CLOSE_TIMEOUT_SECS: Final = 3.0
-
-OnMessage = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
 
 
 class Link:
@@ -43,16 +39,16 @@ class Link:
         self._watchdog: asyncio.Task[None] | None = None
 
     @classmethod
-    async def connect(cls, url: str, *, heartbeat_secs: int, name: str) -> "Link":
-        """Connect and declare the exchange.
+    async def connect(cls, url: str, *, heartbeat_secs: int, name: str, on_delivery: OnDelivery) -> "Link":
+        """Connect and declare the exchange; deliveries of all queues go to `on_delivery`.
 
         Raises:
             OSError, TimeoutError, aiormq.exceptions.AMQPError: the broker cannot be had now.
         """
-        tolerate_unreadable_properties()
         # Not aio_pika.connect(): where it fails it leaves an object behind that closes itself when it is collected, in
         # whatever thread that happens.
         connection = aio_pika.Connection(URL(with_query(url, heartbeat=heartbeat_secs, name=name)))
+        connection.kwargs["transport_factory"] = TappedTransport(on_delivery)
         try:
             await connection.connect(timeout=CONNECT_TIMEOUT_SECS)
         except BaseException:

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from aiormq.abc import DeliveredMessage
-
 from ... import metrics
 from ...core.events import DroppedBody, parse_body
 from ...core.names import ALL, Stream, is_routing_key
@@ -21,6 +19,7 @@ from ...core.signature import Signer
 from ..base import OnEvent, OnReopened, ignore_reopened
 from ..throttled import ThrottledLog
 from .backoff import Backoff
+from .deliveries import Delivery
 from .hosts import LISTENER, Hosts
 from .lane import ConsumedQueue, Lane
 from .link import Link, describe
@@ -164,7 +163,9 @@ class RabbitListener:
         name = f"message-flow node {socket.gethostname()} {os.getpid()}"
         while True:
             try:
-                link = await Link.connect(self._hosts.url, heartbeat_secs=self._heartbeat_secs, name=name)
+                link = await Link.connect(
+                    self._hosts.url, heartbeat_secs=self._heartbeat_secs, name=name, on_delivery=self._delivered
+                )
             except Exception as error:
                 self._report(describe(error))
                 await asyncio.sleep(self._hosts.next_secs())
@@ -182,7 +183,7 @@ class RabbitListener:
             await asyncio.sleep(self._hosts.next_secs())
 
     async def _wire(self, link: Link) -> None:
-        lanes = [Lane(link, self._message, self._queue_dead) for _ in range(LANES)]
+        lanes = [Lane(link, self._queue_dead) for _ in range(LANES)]
         self._wiring = _Wiring(link, lanes, self._names)
         self._feeds = {feed.stream: _Feed(feed.stream, flowed=True) for feed in self._feeds.values() if feed.wanted}
         opening = asyncio.gather(*(self._begin_settling(feed) for feed in self._feeds.values()))
@@ -282,22 +283,16 @@ class RabbitListener:
 
     # Events --------------------------------------------------------------------------------------
 
-    async def _message(self, message: DeliveredMessage) -> None:
-        # aiormq runs a task for each delivery, started in order: nothing may be awaited before the hand-over.
+    def _delivered(self, delivery: Delivery) -> None:
         metrics.RECEIVED.inc()
         if self._wiring is not None:
             self._wiring.link.heard = True
-        key = message.routing_key or ""
-        properties = message.header.properties
+        key = delivery.routing_key
         try:
             if not is_routing_key(key):
                 raise DroppedBody("bad_routing_key")
             event = parse_body(
-                message.body,
-                Stream(key),
-                properties.headers or {},
-                self._signer.is_genuine,
-                mid=properties.message_id or "",
+                delivery.body, Stream(key), delivery.headers, self._signer.is_genuine, mid=delivery.message_id
             )
         except DroppedBody as dropped:
             metrics.BODIES_DROPPED.labels(dropped.reason).inc()

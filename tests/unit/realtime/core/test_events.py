@@ -17,12 +17,13 @@ from apps.realtime.core.events import (
     ID_MAX_BYTES,
     SEQ_MAX_BYTES,
     DroppedBody,
+    Event,
     EventTemplate,
     check_event_id,
     numbered,
     parse_body,
 )
-from apps.realtime.core.names import Stream, user_stream
+from apps.realtime.core.names import ALL, Stream, user_stream
 from tests.signing import SIGNER
 
 STREAM = user_stream("7")
@@ -317,3 +318,10 @@ def test_a_message_quotes_a_foreign_value_briefly() -> None:
         with pytest.raises(BadEvent) as caught:
             check_event_id(bad)
         assert len(str(caught.value)) < 500
+
+
+def test_what_sockets_carry_is_made_once() -> None:
+    event = Event(ALL, "a/B", "ä" * 100, 200)
+    assert event.message == b"\x81\x7e\x00\xc8" + event.frame.encode()
+    assert event.message is event.message
+    assert event == Event(ALL, "a/B", "ä" * 100, 200)
