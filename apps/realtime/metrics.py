@@ -30,6 +30,9 @@ NUMBERED: Final = Counter("realtime_events_numbered", "Durable events that this 
 SETTLED: Final = Counter("realtime_events_settled", "Durable events handed to the broker, by outcome", ["outcome"])
 ROWS_PRUNED: Final = Counter("realtime_rows_pruned", "Rows of history that were trimmed", ["confirmed"])
 RIGHTS_REVOKED: Final = Counter("realtime_rights_revoked", "Subscriptions ended because the right to them was lost")
+WRITERS: Final = Counter(
+    "realtime_sockets", "Accepted sockets, by the way their frames are written: direct, plain", ["writer"]
+)
 SESSIONS: Final = Gauge("realtime_sessions", "Open sockets, by dialect", ["dialect"])
 AUTHENTICATIONS: Final = Counter("realtime_authentications", "Tokens presented, by result", ["result"])
 CLOSES: Final = Counter("realtime_closes", "Sockets closed by the server, by code", ["code"])

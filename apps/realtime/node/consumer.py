@@ -23,7 +23,7 @@ from ..core.v1 import V1Session, error_frame
 from ..tokens import TokenRefused
 from . import handshake, identity
 from .limits import Admission
-from .writer import UNSENT_MAX_BYTES, WINDOW_UNSENT_MAX_BYTES, SocketWriter
+from .writer import UNSENT_MAX_BYTES, WINDOW_UNSENT_MAX_BYTES, SocketWriter, make_writer
 
 if TYPE_CHECKING:
     from .node import Node
@@ -56,9 +56,10 @@ class RealtimeConsumer(AsyncConsumer):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         v1 = handshake.offers_v1(scope)
-        self._writer = SocketWriter(send, WINDOW_UNSENT_MAX_BYTES if v1 else UNSENT_MAX_BYTES)
         await receive()  # websocket.connect
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if v1 else None})
+        unsent_max_bytes = WINDOW_UNSENT_MAX_BYTES if v1 else UNSENT_MAX_BYTES
+        self._writer = make_writer(send, self._node.turn_end, self._end_slow, unsent_max_bytes)
         address = handshake.client_address(scope)
         refusal = self._refusal(scope, address)
         if refusal is not None:
@@ -76,14 +77,14 @@ class RealtimeConsumer(AsyncConsumer):
             if self._session.window_is_full:
                 metrics.WINDOW_DROPPED.inc()
             return False
-        self._write_event(event)
+        self._writer.write_event(event)
         return True
 
     def take(self, event: Event) -> Taken:
         """A durable event of one of this socket's streams; written if it is the next one."""
         taken = self._session.take(event)
         if taken is Taken.SENT:
-            self._write_event(event)
+            self._writer.write_event(event)
         return taken
 
     def wants(self, stream: Stream) -> Cursor | None:
@@ -113,7 +114,10 @@ class RealtimeConsumer(AsyncConsumer):
     def end_if_behind(self, mono: float) -> None:
         """Close the socket of a reader that is too far behind, or acknowledges nothing any more."""
         if self._writer.is_behind or self._session.is_overdue(mono):
-            self._perform(self._session.close(CloseCode.TOO_SLOW))
+            self._end_slow()
+
+    def _end_slow(self) -> None:
+        self._perform(self._session.close(CloseCode.TOO_SLOW))
 
     def send_away(self, after_ms: int) -> None:
         """The node is going down: ask the client to come back, to another one."""
@@ -144,7 +148,7 @@ class RealtimeConsumer(AsyncConsumer):
         code, error, message = refusal
         metrics.CLOSES.labels(str(int(code))).inc()
         if v1:
-            self._write_control(error_frame(error, message))
+            self._writer.write_text(error_frame(error, message))
         else:
             await asyncio.sleep(SEED_REFUSAL_SECS)
         self._writer.close(code)
@@ -197,7 +201,7 @@ class RealtimeConsumer(AsyncConsumer):
         for action in actions:
             match action:
                 case Send(text):
-                    self._write_control(text)
+                    self._writer.write_text(text)
                 case Close(code):
                     metrics.CLOSES.labels(str(int(code))).inc()
                     self._writer.close(code)
@@ -210,14 +214,6 @@ class RealtimeConsumer(AsyncConsumer):
                 case _:
                     raise TypeError(f"{action} has to be awaited")
         self._arm()
-
-    def _write_event(self, event: Event) -> None:
-        self._writer.write(event.frame, event.size)
-        if self._writer.too_slow:
-            self._perform(self._session.close(CloseCode.TOO_SLOW))
-
-    def _write_control(self, text: str) -> None:
-        self._writer.write(text, len(text.encode()))
 
     async def _verify(self, token: str) -> list[Action]:
         try:

@@ -23,6 +23,7 @@ from .hub import Hub
 from .limits import Limits
 from .rights import TopicRights
 from .standing import Standing
+from .writer import TurnEnd
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Node:
         database: where its sockets ask the database.
         rights: which topics they may hear.
         standing: whether they may stay open.
+        turn_end: writes what its sockets are sent.
     """
 
     def __init__(self, conf: RealtimeSettings, exchange: Exchange, topics: TopicRegistry) -> None:
@@ -62,6 +64,7 @@ class Node:
         self.rights = TopicRights(self.database, topics)
         self.standing = Standing(self.database, self.rights, check_every_secs=conf.sign_in_check_secs)
         self.draining = False
+        self.turn_end = TurnEnd()
         self._listener: Listener = make_listener(conf, exchange)
         self._reader = HistoryReader(self.database, replay_max=conf.replay_max)
         self.hub = Hub(

@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from .. import metrics
 from ..core.codes import CloseCode
+from ..core.events import Event
+from ..core.framing import websocket_message
 from ..core.window import WINDOW_BYTES
+from .direct import DirectSocket, Send
 
 logger = logging.getLogger(__name__)
 
@@ -17,17 +22,143 @@ logger = logging.getLogger(__name__)
 UNSENT_MAX_BYTES: Final = 1024 * 1024
 # A client that acknowledges may be sent a whole window at once, and its last frame reaches over the bound.
 WINDOW_UNSENT_MAX_BYTES: Final = 2 * WINDOW_BYTES
-# Asking the transport costs more than counting: only every so many bytes.
-_CHECK_EVERY_BYTES: Final = 64 * 1024
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+_AT_ONCE: Final = (CloseCode.REVOKED, CloseCode.TOO_SLOW)
+
+_DIRECT: Final = metrics.WRITERS.labels("direct")
+_PLAIN: Final = metrics.WRITERS.labels("plain")
 
 
-class SocketWriter:
-    """Callers never wait. One task drains what they wrote, while there is something to drain."""
+class TurnEnd:
+    """Writes what came in one turn of the event loop with one call a socket, in the next turn."""
 
-    def __init__(self, send: Send, unsent_max_bytes: int) -> None:
+    def __init__(self) -> None:
+        self._writers: list[DirectWriter] = []
+
+    def add(self, writer: "DirectWriter") -> None:
+        """It has something to write."""
+        if not self._writers:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._writers.append(writer)
+
+    def _flush(self) -> None:
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            try:
+                writer.flush()
+            except Exception:
+                # A defect of ours with one socket must not silence the others.
+                logger.exception("A socket could not be written to")
+
+
+class SocketWriter(ABC):
+    """Callers never wait. `on_behind` is called when a write shows that the reader is too far behind."""
+
+    @property
+    @abstractmethod
+    def is_behind(self) -> bool:
+        """Whether the reader is too far behind, also with what the server wrote by itself: answers to pings."""
+
+    @abstractmethod
+    def write_event(self, event: Event) -> None:
+        """Write an event's frame; after `close` nothing is written any more."""
+
+    @abstractmethod
+    def write_text(self, text: str) -> None:
+        """Write a frame of this socket alone; the same."""
+
+    @abstractmethod
+    def close(self, code: CloseCode) -> None:
+        """Close the socket after what was written, or at once where the reader must not get it or is too slow to."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """The socket is gone."""
+
+
+def make_writer(send: Send, turn_end: TurnEnd, on_behind: Callable[[], None], unsent_max_bytes: int) -> SocketWriter:
+    """The writer of an accepted socket."""
+    socket = DirectSocket.behind(send)
+    if socket is None:
+        _PLAIN.inc()
+        return PlainWriter(send, on_behind, unsent_max_bytes)
+    _DIRECT.inc()
+    return DirectWriter(socket, send, turn_end, on_behind, unsent_max_bytes)
+
+
+class DirectWriter(SocketWriter):
+    """Under Daphne."""
+
+    __slots__ = ("_closing", "_frames", "_on_behind", "_send", "_socket", "_turn_end", "_unsent_max_bytes")
+
+    def __init__(
+        self,
+        socket: DirectSocket,
+        send: Send,
+        turn_end: TurnEnd,
+        on_behind: Callable[[], None],
+        unsent_max_bytes: int,
+    ) -> None:
+        self._socket = socket
         self._send = send
+        self._turn_end = turn_end
+        self._on_behind = on_behind
+        self._unsent_max_bytes = unsent_max_bytes
+        # Of this turn of the loop.
+        self._frames: list[bytes] = []
+        # The last message, while it is on its way; True once nothing more may follow.
+        self._closing: asyncio.Future[None] | bool = False
+
+    @property
+    def is_behind(self) -> bool:
+        return self._socket.unsent_bytes > self._unsent_max_bytes
+
+    def write_event(self, event: Event) -> None:
+        self._write(event.message)
+
+    def write_text(self, text: str) -> None:
+        self._write(websocket_message(text))
+
+    def _write(self, message: bytes) -> None:
+        if self._closing:
+            return
+        if not self._frames:
+            self._turn_end.add(self)
+        self._frames.append(message)
+
+    def flush(self) -> None:
+        """Write what has come."""
+        frames = self._frames
+        if not frames:
+            return
+        self._frames = []
+        self._socket.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        if self.is_behind and not self._closing:
+            self._on_behind()
+
+    def close(self, code: CloseCode) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        if code in _AT_ONCE:
+            self._frames.clear()
+        self.flush()
+        self._closing = asyncio.ensure_future(self._send({"type": "websocket.close", "code": int(code)}))
+
+    def abandon(self) -> None:
+        self._closing = self._closing or True
+        self._frames.clear()
+
+
+class PlainWriter(SocketWriter):
+    """Under any ASGI server. One task drains what was written, while there is something to drain."""
+
+    # Asking the transport costs more than counting: only every so many bytes.
+    _CHECK_EVERY_BYTES: Final = 64 * 1024
+
+    def __init__(self, send: Send, on_behind: Callable[[], None], unsent_max_bytes: int) -> None:
+        self._send = send
+        self._on_behind = on_behind
         self._unsent_max_bytes = unsent_max_bytes
         # Messages with their size in bytes.
         self._queue: deque[tuple[dict[str, Any], int]] = deque()
@@ -37,37 +168,36 @@ class SocketWriter:
         self._drainer: asyncio.Task[None] | None = None
 
     @property
-    def too_slow(self) -> bool:
-        """`is_behind`, for a caller that asks after each frame: it looks every 64 KiB only."""
-        return self._unchecked_bytes >= _CHECK_EVERY_BYTES and self.is_behind
-
-    @property
     def is_behind(self) -> bool:
-        """Whether the reader is too far behind, also with what the server wrote by itself: answers to pings."""
         self._unchecked_bytes = 0
         return self._queued_bytes + transport_unsent_bytes(self._send) > self._unsent_max_bytes
 
-    def write(self, text: str, size: int) -> None:
-        """Write a text frame of `size` bytes; after `close` nothing is written any more."""
+    def write_event(self, event: Event) -> None:
+        self._write(event.frame, event.size)
+
+    def write_text(self, text: str) -> None:
+        self._write(text, len(text.encode()))
+
+    def _write(self, text: str, size: int) -> None:
         if self._closing:
             return
         self._queued_bytes += size
         self._unchecked_bytes += size
         self._queue.append(({"type": "websocket.send", "text": text}, size))
         self._wake()
+        if self._unchecked_bytes >= self._CHECK_EVERY_BYTES and self.is_behind:
+            self._on_behind()
 
     def close(self, code: CloseCode) -> None:
-        """Close the socket after what was written, or at once where the reader must not get it or is too slow to."""
         if self._closing:
             return
         self._closing = True
-        if code in (CloseCode.REVOKED, CloseCode.TOO_SLOW):
+        if code in _AT_ONCE:
             self._queue.clear()
         self._queue.append(({"type": "websocket.close", "code": int(code)}, 0))
         self._wake()
 
     def abandon(self) -> None:
-        """The socket is gone."""
         self._closing = True
         self._queue.clear()
         if self._drainer is not None:

@@ -24,6 +24,7 @@ from apps.realtime.models import Stream as StreamRow
 from apps.realtime.node import consumer as module
 from apps.realtime.node import database, identity, shared_feed
 from apps.realtime.node.node import Node
+from apps.realtime.node.writer import PlainWriter
 from apps.realtime.publishing import sequencer
 from apps.realtime.publishing.control import announce
 from apps.realtime.signin import password_digest
@@ -1172,8 +1173,9 @@ async def test_a_slow_seed_page_is_closed_4002_and_others_go_on(
         await reads.wait()
         await write(message)
 
-    consumers = {consumer._writer._send: consumer for consumer in node.consumers}
-    consumers[slow._send]._writer._send = write_slowly
+    writers = [consumer._writer for consumer in node.consumers]
+    [writer] = [each for each in writers if isinstance(each, PlainWriter) and each._send == slow._send]
+    writer._send = write_slowly
     for number in range(12):
         push(alice, "big", "x" * 200_000)
         assert (await other.frame())["id"] == "big"
@@ -1201,6 +1203,7 @@ async def test_a_v1_page_has_room_for_a_whole_window(
         await write(message)
 
     [consumer] = node.consumers
+    assert isinstance(consumer._writer, PlainWriter)
     consumer._writer._send = write_slowly
     dropped = sample("realtime_events_window_dropped_total")
     push(alice, "small", [-1])  # the server has it, and waits
@@ -1217,7 +1220,7 @@ async def test_a_v1_page_has_room_for_a_whole_window(
     # 2 MiB are too much for it as well.
     reads.clear()
     for _ in range(22):
-        consumer._writer.write("x" * 100_000, 100_000)
+        consumer._writer.write_text("x" * 100_000)
     consumer.end_if_behind(asyncio.get_running_loop().time())
     reads.set()
     _, code = await socket.closed()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from apps.realtime.node import node as module
+from apps.realtime.node.writer import PlainWriter
 
 from .conftest import MakeNode, OpenSocket
 
@@ -39,6 +40,7 @@ async def test_a_drain_waits_until_the_clients_are_gone_or_time_is_up(
     await socket.frame()
     held = asyncio.Event()
     [consumer] = stuck.consumers
+    assert isinstance(consumer._writer, PlainWriter)
     write = consumer._writer._send
 
     async def never_writes(message: dict[str, Any]) -> None:

@@ -1,0 +1,66 @@
+"""Daphne's sockets without its layers: ready-made frames go to the kernel as they are (docs/node.md).
+
+Most of what an event costs on its way to a socket is autobahn and Twisted: framing the same text for each socket, and
+a turn of the reactor for each write. What is used here beside ASGI is looked for on each socket; where anything is
+missing, as under another server or behind TLS in Daphne itself, frames take the plain way.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class DirectSocket:
+    """The TCP or unix socket of one accepted WebSocket under Daphne."""
+
+    __slots__ = ("_open", "_protocol", "_send", "_transport")
+
+    def __init__(self, protocol: Any, transport: Any) -> None:
+        self._protocol = protocol
+        self._open = protocol.STATE_OPEN
+        self._transport = transport
+        self._send = transport.getHandle().send
+
+    @classmethod
+    def behind(cls, send: Send) -> "DirectSocket | None":
+        """The socket that ASGI's `send` of an accepted WebSocket writes to; None where it cannot be reached safely."""
+        protocol: Any = next(iter(getattr(send, "args", ())), None)
+        transport: Any = getattr(protocol, "transport", None)
+        tcp = sys.modules.get("twisted.internet.tcp")
+        if tcp is None or not isinstance(transport, tcp.Server):
+            return None
+        try:
+            plain = not transport.TLS and protocol._perMessageCompress is None and not protocol.send_queue
+            socket = cls(protocol, transport)
+            return socket if plain and socket.is_open and socket.unsent_bytes >= 0 else None
+        except AttributeError:
+            return None
+
+    @property
+    def is_open(self) -> bool:
+        """False once either side has begun to close."""
+        return bool(self._protocol.state == self._open)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        transport = self._transport
+        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
+
+    def write(self, data: bytes) -> None:
+        """Write whole frames behind all that was written before; dropped once the socket is closing."""
+        if self._protocol.state != self._open:
+            return
+        transport = self._transport
+        if transport._tempDataLen or transport.dataBuffer or not transport.connected:
+            transport.write(data)
+            return
+        sent = 0
+        # Full, or gone: Twisted finds out by itself.
+        with suppress(OSError):
+            sent = self._send(data)
+        if sent < len(data):
+            transport.write(data[sent:])
