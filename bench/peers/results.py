@@ -39,6 +39,7 @@ BESIDE: Final = {
     "p99_ms": "p99 ms",
     "p99.9_ms": "p99.9 ms",
     "rss_kib_per_connection_broker": "broker KiB",
+    "idle_cpu_us_per_connection_sec": "idle µs/s",
     "load_busy": "load busy",
     "wrong": "wrong",
 }

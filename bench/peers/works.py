@@ -49,7 +49,7 @@ def steady(
 ) -> Found:
     """(a), (b), (c), (e), (f): all that one life of the servers can show."""
     with stage(system, services, folder, size.sockets, nodes=nodes) as on:
-        found = dict(_connect(on))
+        found = dict(_connect(on, size.secs))
         if "connect" in works:
             yield f"connect{suffix}", found["connect"]
         if "memory" in works:
@@ -73,7 +73,7 @@ def steady(
             yield f"broadcast flat out{suffix}", on.publish("all", 1, on.sockets, size.broadcast_count, 0)
 
 
-def _connect(on: Stage) -> Found:
+def _connect(on: Stage, secs_idle: float) -> Found:
     warm = on.sockets // WARM_SHARE
     on.connect(warm)
     time.sleep(_IDLE_SECS)
@@ -94,11 +94,16 @@ def _connect(on: Stage) -> Found:
             "lost": 0,
         },
     )
+    cpu = on.watch()
+    began = time.perf_counter()
+    time.sleep(secs_idle)
+    idle = cpu.since()["node"] / (time.perf_counter() - began)
     yield (
         "memory",
         {
             "rss_kib_per_connection": (meters.memory_kib(nodes) - memory) / count,
             "rss_kib_per_connection_broker": (meters.memory_kib(on.running.meters.get("broker", ())) - broker) / count,
+            "idle_cpu_us_per_connection_sec": 1e6 * idle / on.sockets,
             "lost": 0,
         },
     )
