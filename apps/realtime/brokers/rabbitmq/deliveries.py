@@ -11,7 +11,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.connection import SSLContextProvider, TransportFactory
+from aiormq.exceptions import AMQPConnectionError
 from pamqp import decode
 from yarl import URL
 
@@ -78,17 +79,22 @@ class DeliveryTap(asyncio.Protocol):
     `on_delivery` is called in order of arrival and must not wait.
     """
 
-    def __init__(self, transport: asyncio.Transport, inner: asyncio.Protocol, on_delivery: OnDelivery) -> None:
+    def __init__(self, inner: asyncio.Protocol, on_delivery: OnDelivery) -> None:
         self._inner = inner
         self._on_delivery = on_delivery
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport = transport
+        # asyncio's, or another loop's that has the same methods and other classes.
+        self._transport: Any = None
         # Frames for a later turn, and the beginning of one.
         self._rest = b""
         self._later: asyncio.Handle | None = None
         # By channel.
         self._coming: dict[int, _Coming] = {}
         self._passed_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._inner.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._later is not None:
@@ -214,16 +220,56 @@ def _properties(payload: bytes, flags: int) -> tuple[dict[str, Any], str]:
     return headers, ""
 
 
+class _Corked:
+    """What is written in one turn of the event loop leaves in the next with one call of the kernel.
+
+    aiormq writes each method by itself, and to open a thousand streams takes three thousand of them.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class TappedTransport(TransportFactory):
-    """Opens the connection as aiormq does, and puts a `DeliveryTap` in front of it."""
+    """Opens a connection as aiormq does, with a `DeliveryTap` in front of its reader."""
 
     def __init__(self, on_delivery: OnDelivery) -> None:
         self._on_delivery = on_delivery
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, writer = await factory.create(url, **kwargs)
-        # asyncio's, or another loop's that has the same methods and other classes.
-        transport: Any = writer.transport
-        transport.set_protocol(DeliveryTap(transport, transport.get_protocol(), self._on_delivery))
-        return reader, writer
+        loop = asyncio.get_running_loop()
+        tls: SSLContextProvider = kwargs.pop("ssl_context_provider")
+        context = await tls.get_context() if url.scheme == "amqps" else None
+        reader = asyncio.StreamReader()
+        inner = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.create_connection(
+                lambda: DeliveryTap(inner, self._on_delivery), url.host or "", url.port or 0, ssl=context, **kwargs
+            )
+        except OSError as error:
+            raise AMQPConnectionError(*error.args) from error
+        corked: Any = _Corked(transport, loop)
+        return reader, asyncio.StreamWriter(corked, inner, reader, loop)

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aiormq.exceptions import AMQPConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header, heartbeat
+from yarl import URL
 
-from apps.realtime.brokers.rabbitmq.deliveries import Delivery, DeliveryTap, OnDelivery
+from apps.realtime.brokers.rabbitmq.deliveries import Delivery, DeliveryTap, OnDelivery, TappedTransport
 from apps.realtime.core.events import FRAME_MAX_BYTES
 
 FRAME_MAX = 131_072
@@ -22,6 +24,9 @@ class Inner(asyncio.Protocol):
     def __init__(self) -> None:
         self.seen = b""
         self.calls: list[Any] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.calls.append(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.calls.append(("lost", exc))
@@ -63,7 +68,8 @@ class Tapped:
         self.inner = Inner()
         self.deliveries: list[Delivery] = []
         self.transport = Transport()
-        self.tap = DeliveryTap(self.transport, self.inner, on_delivery or self.deliveries.append)
+        self.tap = DeliveryTap(self.inner, on_delivery or self.deliveries.append)
+        self.tap.connection_made(self.transport)
 
     async def feed(self, data: bytes) -> None:
         """What a transport reads; it is paused where this takes turns."""
@@ -249,7 +255,8 @@ async def test_many_deliveries_let_others_have_their_turns() -> None:
         came.append(turns)
 
     transport, inner = Transport(), Inner()
-    tap = DeliveryTap(transport, inner, handle)
+    tap = DeliveryTap(inner, handle)
+    tap.connection_made(transport)
     frames = b"".join(delivery("all", b"{}") * 10)
     tap.data_received(frames + OTHER[0])
     assert transport.pauses == 1
@@ -271,7 +278,8 @@ async def test_nothing_is_handed_on_after_the_connection() -> None:
         time.sleep(0.01)
         came.append(delivery)
 
-    tap = DeliveryTap(Transport(), Inner(), handle)
+    tap = DeliveryTap(Inner(), handle)
+    tap.connection_made(Transport())
     tap.data_received(b"".join(delivery("all", b"{}") * 3))
     tap.connection_lost(None)
     for _ in range(5):
@@ -285,4 +293,58 @@ async def test_everything_else_of_a_transport_goes_through(tapped: Tapped) -> No
     tapped.tap.resume_writing()
     assert tapped.tap.eof_received() is True
     tapped.tap.connection_lost(error)
-    assert tapped.inner.calls == ["pause", "resume", "eof", ("lost", error)]
+    assert tapped.inner.calls == [tapped.transport, "pause", "resume", "eof", ("lost", error)]
+
+
+class Peer:
+    """A server that keeps what it reads.
+
+    Attributes:
+        reads: what came, read by read.
+    """
+
+    def __init__(self) -> None:
+        self.reads: list[bytes] = []
+        self.ended = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(delivery("all", b"{}")) + OTHER[0])
+        while data := await reader.read(1_000_000):
+            self.reads.append(data)
+        self.ended.set()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_what_aiormq_writes_in_one_turn_leaves_together_and_before_the_end() -> None:
+    peer, came = Peer(), list[Delivery]()
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport = TappedTransport(came.append)
+    url = URL(f"amqp://127.0.0.1:{port}/")
+    reader, writer = await transport.create(url, ssl_context_provider=None)
+    async with asyncio.timeout(10):
+        assert await reader.readexactly(len(OTHER[0])) == OTHER[0]
+    assert [each.body for each in came] == [b"{}"]
+    for number in range(100):
+        writer.write(b"%02d" % number)
+    await writer.drain()
+    async with asyncio.timeout(10):
+        while not peer.reads:
+            await asyncio.sleep(0.001)
+    assert peer.reads == [b"".join(b"%02d" % number for number in range(100))]
+    writer.write(b"the last")
+    assert writer.can_write_eof()
+    writer.write_eof()
+    writer.close()
+    async with asyncio.timeout(10):
+        await peer.ended.wait()
+        await writer.wait_closed()
+    assert b"".join(peer.reads[1:]) == b"the last"
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_connection_that_is_refused_is_aiormq_s_error() -> None:
+    with pytest.raises(AMQPConnectionError):
+        await TappedTransport(lambda _: None).create(URL("amqp://127.0.0.1:1/"), ssl_context_provider=None)
