@@ -1,5 +1,6 @@
 """What the library stores (docs/tokens.md, docs/history.md)."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from secrets import token_hex
 from typing import ClassVar
@@ -43,9 +44,9 @@ class SignIn(models.Model):
         return f"sign-in of user {self.user_id}"
 
     @classmethod
-    def stands(cls, mark: str, user_id: str) -> bool:
-        """Whether tokens of this sign-in open sockets."""
-        return cls.objects.filter(mark=mark, user_id=user_id, ended=False).exists()
+    def standing(cls, marks: Collection[str]) -> set[tuple[str, str]]:
+        """Mark and user of those of the sign-ins whose tokens open sockets."""
+        return set(cls.objects.filter(mark__in=marks, ended=False).values_list("mark", "user_id"))
 
     @classmethod
     def touch(cls, mark: str, user_id: str, password: str) -> bool:

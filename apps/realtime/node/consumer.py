@@ -240,10 +240,10 @@ class RealtimeConsumer(AsyncConsumer):
 
     async def _identify(self, token: str) -> Identity:
         while True:
-            now = _now()
-            who = await self._node.database.ask(identity.identify, token, now.wall)
+            asked_at = _now().mono
+            who = await self._node.authentication.identify(token)
             # What was told meanwhile found no socket of this user here.
-            if not self._node.standing.changed_since(who.user_id, now.mono):
+            if not self._node.standing.changed_since(who.user_id, asked_at):
                 return who
 
     def _count(self, who: Identity) -> bool:

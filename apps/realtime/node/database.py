@@ -7,13 +7,15 @@ over, so that sockets authenticate again as soon as new connections work.
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
-from channels.db import database_sync_to_async
-from django.db import Error, connections
+from django.db import Error, close_old_connections, connections
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,10 @@ logger = logging.getLogger(__name__)
 THREADS: Final = 4
 # A database that takes longer than this to find two rows is as good as gone.
 TIMEOUT_SECS: Final = 5.0
+
+# How often a thread looks whether its connections are too old or dead, which Django does for each request: with health
+# checks on, that is a query before each of ours. One that dies in between costs one answer, and the next one looks.
+_LOOK_EVERY_SECS: Final = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,10 +53,10 @@ class DatabaseThreads:
             django.db.Error: and whatever else the function raises.
         """
         executor = self._executor
-        call = database_sync_to_async(function, thread_sensitive=False, executor=executor)
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(TIMEOUT_SECS):
-                answer = await call(*args, **kwargs)
+                answer = await loop.run_in_executor(executor, partial(_call, function, *args, **kwargs))
         except TimeoutError:
             self.problem = f"no answer within {TIMEOUT_SECS:.0f} s"
             if executor is self._executor:
@@ -93,3 +99,31 @@ class DatabaseThreads:
 
 def _new_executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="message-flow-database")
+
+
+class _ThisThread(threading.local):
+    looked_at = float("-inf")
+
+
+_this_thread: Final = _ThisThread()
+
+
+def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    now = time.monotonic()
+    if now - _this_thread.looked_at > _LOOK_EVERY_SECS:
+        _this_thread.looked_at = now
+        close_old_connections()
+    try:
+        return function(*args, **kwargs)
+    except Error:
+        _this_thread.looked_at = float("-inf")
+        raise
+
+
+def copied(error: Exception) -> Exception:
+    """One for each waiter: a raised exception collects the traceback of everybody who raises it."""
+    if not isinstance(error, Error | TimeoutError):
+        return error
+    copy = type(error)(*error.args)
+    copy.__cause__ = error
+    return copy

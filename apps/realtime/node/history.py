@@ -8,14 +8,12 @@ import asyncio
 from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
-from django.db import Error
-
 from .. import history, metrics
 from ..core.events import Event
 from ..core.names import Stream
 from ..core.resume import Cursor, Head, may_recover
 from ..history import PageRequest, Range
-from .database import DatabaseThreads
+from .database import DatabaseThreads, copied
 
 # A batch makes three queries at most and starts when what went before it is paid off. So in any second there are fewer
 # than 18 queries and the last batch: 20.
@@ -156,7 +154,7 @@ class HistoryReader:
         except Exception as error:
             for _, waiter in waiting:
                 if not waiter.done():
-                    waiter.set_exception(_copy(error))
+                    waiter.set_exception(copied(error))
         except asyncio.CancelledError:
             for _, waiter in waiting:
                 waiter.cancel()
@@ -196,12 +194,3 @@ def _read(requests: Collection[_Request], replay_max: int) -> dict[_Request, Any
             case _HeadRequest():
                 answers[request] = head
     return answers
-
-
-def _copy(error: Exception) -> Exception:
-    """One for each waiter: a raised exception collects the traceback of everybody who raises it."""
-    if not isinstance(error, Error | TimeoutError):
-        return error
-    copy = type(error)(*error.args)
-    copy.__cause__ = error
-    return copy

@@ -16,6 +16,7 @@ from ..core.resume import Cursor
 from ..core.session import SessionConfig
 from ..rotation import rotate_regressed
 from ..topics import TopicRegistry
+from .authentication import Authentication
 from .consumer import RealtimeConsumer
 from .database import DatabaseThreads
 from .history import HistoryReader
@@ -40,6 +41,7 @@ class Node:
     Attributes:
         consumers: the open sockets that were not refused.
         database: where its sockets ask the database.
+        authentication: whom their tokens speak for.
         rights: which topics they may hear.
         standing: whether they may stay open.
         turn_end: writes what its sockets are sent.
@@ -61,6 +63,7 @@ class Node:
         )
         self.consumers: set[RealtimeConsumer] = set()
         self.database = DatabaseThreads()
+        self.authentication = Authentication(self.database)
         self.rights = TopicRights(self.database, topics)
         self.standing = Standing(self.database, self.rights, check_every_secs=conf.sign_in_check_secs)
         self.draining = False

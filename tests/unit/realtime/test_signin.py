@@ -24,6 +24,11 @@ from tests.unit.conftest import MakeUser
 pytestmark = pytest.mark.django_db
 
 
+def stands(mark: str, user_id: str) -> bool:
+    """Whether tokens of this sign-in open sockets."""
+    return (mark, user_id) in SignIn.standing([mark])
+
+
 def request_of(user: Any = None) -> HttpRequest:
     """A request with a session, signed in as the user if there is one."""
     request = RequestFactory().get("/")
@@ -68,7 +73,7 @@ def test_tabs_that_ask_at_the_same_moment_share_the_mark(make_user: MakeUser) ->
         marks.add(mark_of(tab, alice))
     assert len(marks) == 1
     logout(request)
-    assert not any(SignIn.stands(str(mark), str(alice.pk)) for mark in marks)
+    assert not any(stands(str(mark), str(alice.pk)) for mark in marks)
 
 
 def test_signing_in_again_in_the_same_session_keeps_its_mark(make_user: MakeUser) -> None:
@@ -111,8 +116,8 @@ def test_sign_out_ends_this_sign_in_and_no_other(make_user: MakeUser) -> None:
     here, there = request_of(alice), request_of(alice)
     ended, other = mark_of(here, alice), mark_of(there, alice)
     logout(here)
-    assert not SignIn.stands(str(ended), str(alice.pk))
-    assert SignIn.stands(str(other), str(alice.pk))
+    assert not stands(str(ended), str(alice.pk))
+    assert stands(str(other), str(alice.pk))
 
 
 def test_a_request_that_is_under_way_at_the_sign_out_gets_no_mark(make_user: MakeUser) -> None:

@@ -10,8 +10,10 @@ from django.contrib.auth import get_user_model
 from django.db import DataError, InterfaceError, OperationalError
 
 from apps.realtime.core.names import topic_stream
+from apps.realtime.core.session import Identity
 from apps.realtime.models import SignIn
-from apps.realtime.node.identity import Ending, Wish, allowed_topics, endings, identify, verdicts
+from apps.realtime.node.identity import Ending, Wish, allowed_topics, endings, verdicts
+from apps.realtime.node.identity import identify as identify_all
 from apps.realtime.signin import NO_SESSION, password_digest
 from apps.realtime.tokens import TokenRefused, issue_token
 from apps.realtime.topics import TopicRegistry, topic
@@ -22,6 +24,14 @@ pytestmark = pytest.mark.django_db
 
 def now() -> float:
     return time.time()
+
+
+def identify(token: str, at: float) -> Identity:
+    """Of a single token."""
+    [who] = identify_all([token], at)
+    if isinstance(who, TokenRefused):
+        raise who
+    return who
 
 
 def forged(user_id: str, mark: str, password: str = "x") -> str:
@@ -119,6 +129,25 @@ def test_a_good_token_costs_two_queries_and_a_bad_one_none(
         identify(token, now())
     with django_assert_num_queries(0), pytest.raises(TokenRefused):
         identify(token[:-4] + "AAAA", now())
+
+
+def test_many_tokens_cost_what_one_does_and_each_gets_its_own_answer(
+    make_user: MakeUser, make_token: MakeToken, django_assert_num_queries: Any
+) -> None:
+    users = [make_user(name) for name in ("alice", "bob", "eve")]
+    tokens = [make_token(user) for user in users]
+    make_user("eve2")
+    SignIn.objects.filter(user_id=str(users[1].pk)).update(ended=True)
+    tokens += ["rubbish", make_token(users[0], mark=NO_SESSION), forged("alice", NO_SESSION)]
+    with django_assert_num_queries(2):
+        first = identify_all(tokens[:5], now())
+    answers = [str(who) if isinstance(who, TokenRefused) else who.username for who in first]
+    assert answers[:3] == ["alice", "its sign-in has ended", "eve"]
+    assert answers[4] == "alice"
+    # A key of another kind spoils nobody else's answer.
+    again = identify_all(tokens, now())
+    assert again[0] == first[0]
+    assert str(again[5]) == "no such active user"
 
 
 # Open sockets ------------------------------------------------------------------------------------
