@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from apps.realtime.brokers.rabbitmq import publisher as publisher_module
+from apps.realtime.brokers.rabbitmq.hosts import Hosts
 from apps.realtime.brokers.rabbitmq.listener import RabbitListener
 from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
 from apps.realtime.core.events import EventTemplate, numbered
@@ -276,6 +277,54 @@ async def test_a_user_that_may_only_write_publishes_to_an_exchange_that_exists(
         writer = RabbitPublisher([url], heartbeat_secs=10, signer=SIGNER)
         writer.publish(EventTemplate("p/PING", 77, json.JSONEncoder).for_stream(ALL, mid="m", ts=1.0))
         await rig.arrived(77)
+        await asyncio.to_thread(writer.close, 1.0)
+    finally:
+        await asyncio.to_thread(broker.ctl, "delete_user", "writer")
+
+
+async def test_rights_that_are_taken_away_are_said_once_until_they_are_back(
+    rig: Rig, broker: RabbitMQ, vhost: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def retry_secs(hosts: Hosts) -> float:
+        tries.append(hosts)
+        return 0.05
+
+    monkeypatch.setattr(Hosts, "retry_secs", retry_secs)
+    settled: list[bool] = []
+
+    def publish(publisher: RabbitPublisher, seq: int) -> None:
+        event = EventTemplate("p/PING", seq, json.JSONEncoder).for_stream(ALL, mid=str(seq), ts=1.0)
+        publisher.publish(
+            numbered(ALL, event.id, event.frame, event.mid, "e", seq), lambda _, done: settled.append(done)
+        )
+
+    async def may_write(what: str) -> None:
+        await asyncio.to_thread(broker.ctl, "set_permissions", "--vhost", vhost, "writer", "^$", what, "^$")
+
+    await asyncio.to_thread(broker.ctl, "add_user", "writer", "secret-of-the-writer")
+    try:
+        await may_write("^realtime\\.events$")
+        url = broker.url(vhost).replace(f"{broker.user}:{broker.password}@", "writer:secret-of-the-writer@")
+        writer = RabbitPublisher([url], heartbeat_secs=10, signer=SIGNER)
+        publish(writer, 1)
+        await until(lambda: settled == [True], "the first is confirmed")
+        lost = counted("realtime_broker_links_lost_total", role="publisher")
+        await may_write("^$")
+        # A channel remembers what it was allowed to.
+        await asyncio.to_thread(broker.ctl, "close_all_connections", "--vhost", vhost, "maintenance")
+        publish(writer, 2)
+        await until(lambda: len(tries) > 5, "it was tried again and again")
+        assert "ACCESS_REFUSED" in str(writer.problem)
+        said = [record.getMessage() for record in caplog.records if "ACCESS_REFUSED" in record.getMessage()]
+        assert len(said) == 1
+        assert "secret" not in said[0]
+        # Ours and the rig's own publisher lost their connections, and ours its channel.
+        assert counted("realtime_broker_links_lost_total", role="publisher") - lost <= 3
+        await may_write("^realtime\\.events$")
+        await until(lambda: settled == [True, True], "the second is confirmed")
+        await until(lambda: writer.problem is None, "it says so")
         await asyncio.to_thread(writer.close, 1.0)
     finally:
         await asyncio.to_thread(broker.ctl, "delete_user", "writer")

@@ -147,6 +147,8 @@ class _Worker(threading.Thread):
         self._connection: SelectConnection | None = None
         self._channel: Channel | None = None
         self._may_declare = True
+        # True from a channel that the broker closed over an event to the next confirm: a new channel proves nothing.
+        self._refused = False
         self._blocked = False
         # What is on the wire and unconfirmed, oldest first: delivery tag, time, event.
         self._unconfirmed: deque[tuple[int, float, Outgoing]] = deque()
@@ -224,10 +226,16 @@ class _Worker(threading.Thread):
         self._channel = channel
         self._tag = 0
         self._window = 1
+        # With nothing to send nothing would ever prove it.
+        if not self._refused or not self._buffer.waiting:
+            self._works()
+        self._pump()
+
+    def _works(self) -> None:
+        self._refused = False
         self.problem = None
         self._hosts.show(up=True)
         logger.info("Publishing to %s", self.address)
-        self._pump()
 
     def _channel_closed(self, channel: Channel, error: Exception) -> None:
         connection = self._connection
@@ -238,6 +246,7 @@ class _Worker(threading.Thread):
             self._open_channel()
             return
         self._lose_unconfirmed()
+        self._refused |= self._channel is not None
         self._channel = None
         self._report(error)
         self._ioloop.call_later(self._hosts.retry_secs(), self._open_channel)
@@ -336,6 +345,8 @@ class _Worker(threading.Thread):
                     break
         self._window = WINDOW_EVENTS
         self._hosts.steady()
+        if self._refused:
+            self._works()
         for outgoing in answered:
             outgoing.settle(confirmed)
         self._buffer.done(len(answered))
