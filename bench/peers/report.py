@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.peers.plot import draw
-from bench.peers.results import BESIDE, MAIN, OURS
+from bench.peers.results import OURS, columns
 
 ROOT: Final = Path(__file__).parents[2]
 _FIGURES: Final = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
@@ -53,8 +53,7 @@ def markdown(run: dict[str, Any]) -> str:
 
 def _table(work: str, systems: dict[str, dict[str, Row]]) -> Iterable[str]:
     known = {metric for found in systems.values() for metric in found}
-    main, unit = next((metric, unit) for metric, unit in MAIN.items() if metric in known)
-    beside = {metric: title for metric, title in BESIDE.items() if metric in known and metric != main}
+    main, unit, beside = columns(known)
     ours = systems.get(OURS, {}).get(main, {}).get("median")
     heads = [f"{work}, {unit}", "median", "min … max", "to ours", *beside.values(), "lost"]
     yield "| " + " | ".join(heads) + " |"

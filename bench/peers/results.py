@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,8 @@ BESIDE: Final = {
     "restart_secs": "restart s",
     "recovered_share": "recovered",
     "connects_per_sec": "connects/s",
-    "rate_per_sec": "events/s",
+    "call_cpu_us": "its CPU",
+    "rate_per_sec": "asked/s",
     "deliveries_per_sec": "sent/s",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
@@ -92,7 +94,7 @@ class Results:
     def write(self, path: Path, command: str) -> None:
         """The file for programs."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "machine": platform.machine()}
+        machine = {"cpus": os.cpu_count(), "kernel": platform.release().split("-")[0], "machine": platform.machine()}
         content = {
             "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
             "command": command,
@@ -105,10 +107,18 @@ class Results:
         path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _block(work: str, systems: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
-    known = {metric for found in systems.values() for metric in found}
+def columns(known: Collection[str]) -> tuple[str, str, dict[str, str]]:
+    """The main metric of a work that has these, its unit, and what stands beside it, with titles."""
     main, unit = next((metric, unit) for metric, unit in MAIN.items() if metric in known)
     beside = {metric: title for metric, title in BESIDE.items() if metric in known and metric != main}
+    if main != "call_us":
+        beside.pop("call_cpu_us", None)
+    return main, unit, beside
+
+
+def _block(work: str, systems: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    known = {metric for found in systems.values() for metric in found}
+    main, unit, beside = columns(known)
     ours = systems.get(OURS, {}).get(main, {}).get("median")
     lines = [f"\n{work}: {unit}\n{'':<32}{'median':>10}{'min … max':>22}{'ours':>8}{'lost':>7}"]
     lines[0] += "".join(f"{title:>11}" for title in beside.values())

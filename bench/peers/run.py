@@ -131,6 +131,7 @@ class Stage:
             "load_busy": used["load"] / secs,
             "deliveries_per_sec": delivered / secs,
             "call_us": told["call_us"],
+            "call_cpu_us": told["call_cpu_us"],
             **(late if rate else {}),
         }
 

@@ -137,6 +137,8 @@ def durable(system: System, services: Services, folder: Path, size: Size) -> Fou
         for together in (1, 100):
             values = on.publish("user", on.sockets, 1, size.unicast_count, 0, durable=True, together=together)
             yield f"unicast durable flat out, {together} a transaction", values
+        values = on.publish("user", on.sockets, 1, size.unicast_count, 0, durable=True, many=100)
+        yield "unicast durable flat out, 100 users a call", values
         values = on.publish("all", 1, on.sockets, size.broadcast_count, 0, durable=True)
         yield "broadcast durable flat out", values
 
@@ -148,7 +150,7 @@ def publish(system: System, services: Services, folder: Path, size: Size) -> Fou
         on.connect(sockets)
         on.hello()
         values = on.publish("user", sockets, 1, size.publish_count, 250)
-        yield "publish", {"call_us": values["call_us"], "lost": values["lost"]}
+        yield "publish", {key: values[key] for key in ("call_us", "call_cpu_us", "lost")}
         if system.durable:
             cost = on.running.publisher.ask(do="cost", count=size.publish_count)
             yield "publish, bare INSERT", {"call_us": cost["insert_us"], "lost": 0}

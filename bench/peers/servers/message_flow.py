@@ -37,8 +37,8 @@ class Sender:
         """One ephemeral event."""
         push(_recipient(to, key), ID, event)
 
-    def notify(self, to: str, key: int, event: dict[str, str]) -> None:
-        """One durable event."""
+    def notify(self, to: str, key: int | list[int], event: dict[str, str]) -> None:
+        """One durable event, or the same for several users."""
         notify(_recipient(to, key), ID, event)
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -91,7 +91,7 @@ class Sender:
         return {}
 
 
-def _recipient(to: str, key: int) -> Any:
+def _recipient(to: str, key: int | list[int]) -> Any:
     return EVERYONE if to == "all" else key if to == "user" else Topic(f"bench-{key}")
 
 
