@@ -20,6 +20,8 @@ _LABEL: Final = 212
 _BAR: Final = 170
 _ROW: Final = 19
 _HEAD: Final = 34
+# By the beginning of a name: ours in every setting, and the floors.
+_KINDS: Final = {OURS: "ours", "floor": "floor"}
 _STYLE: Final = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .page { fill: #ffffff }
@@ -68,10 +70,10 @@ def _panel(left: int, top: int, title: str, rows: list[Row]) -> list[str]:
     lines = [f'<text class="title" x="{left + 8}" y="{top + 20}">{escape(title)}</text>']
     for number, row in enumerate(rows):
         y = top + _HEAD + number * _ROW
-        kind = "ours" if row["system"] == OURS else "floor" if row["system"].startswith("floor") else "peer"
+        kind = next((kind for begin, kind in _KINDS.items() if row["system"].startswith(begin)), "peer")
         low, middle, high = (min(row[key] / scale, 1) * _BAR for key in ("min", "median", "max"))
         x, centre = left + _LABEL, y + 7
-        weight = ' class="title"' if kind == "ours" else ""
+        weight = ' class="title"' if row["system"] == OURS else ""
         lines += [
             f'<text{weight} x="{x - 6}" y="{y + 11}" text-anchor="end">{escape(row["system"])}</text>',
             f'<rect class="{kind}" x="{x}" y="{y + 1}" width="{max(middle, 1):.1f}" height="12" rx="2"/>',
