@@ -254,10 +254,16 @@ class _Corked:
 
 
 class TappedTransport(TransportFactory):
-    """Opens a connection as aiormq does, with a `DeliveryTap` in front of its reader."""
+    """Opens a connection as aiormq does, with a `DeliveryTap` in front of its reader. It serves one connection."""
 
     def __init__(self, on_delivery: OnDelivery) -> None:
         self._on_delivery = on_delivery
+        self._transport: asyncio.Transport | None = None
+
+    def abort(self) -> None:
+        """Let go of the socket; nothing happens to one that is closed."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         loop = asyncio.get_running_loop()
@@ -266,10 +272,10 @@ class TappedTransport(TransportFactory):
         reader = asyncio.StreamReader()
         inner = asyncio.StreamReaderProtocol(reader)
         try:
-            transport, _ = await loop.create_connection(
+            self._transport, _ = await loop.create_connection(
                 lambda: DeliveryTap(inner, self._on_delivery), url.host or "", url.port or 0, ssl=context, **kwargs
             )
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
-        corked: Any = _Corked(transport, loop)
+        corked: Any = _Corked(self._transport, loop)
         return reader, asyncio.StreamWriter(corked, inner, reader, loop)

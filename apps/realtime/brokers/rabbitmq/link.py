@@ -30,8 +30,9 @@ class Link:
         heard: set by whoever gets an event from it.
     """
 
-    def __init__(self, connection: AbstractConnection, heartbeat_secs: int) -> None:
+    def __init__(self, connection: AbstractConnection, transport: TappedTransport, heartbeat_secs: int) -> None:
         self._connection = connection
+        self._transport = transport
         self._heartbeat_secs = heartbeat_secs
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.heard = False
@@ -48,13 +49,14 @@ class Link:
         # Not aio_pika.connect(): where it fails it leaves an object behind that closes itself when it is collected, in
         # whatever thread that happens.
         connection = aio_pika.Connection(URL(with_query(url, heartbeat=heartbeat_secs, name=name)))
-        connection.kwargs["transport_factory"] = TappedTransport(on_delivery)
+        transport = connection.kwargs["transport_factory"] = TappedTransport(on_delivery)
         try:
             await connection.connect(timeout=CONNECT_TIMEOUT_SECS)
         except BaseException:
             await connection.close()
+            transport.abort()
             raise
-        link = cls(connection, heartbeat_secs)
+        link = cls(connection, transport, heartbeat_secs)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECS):
                 probe = await link.channel()
@@ -83,6 +85,7 @@ class Link:
             self._watchdog.cancel()
         with suppress(Exception):
             await asyncio.wait_for(self._connection.close(), CLOSE_TIMEOUT_SECS)
+        self._transport.abort()
 
     async def _ensure_exchange(self, channel: AbstractChannel) -> None:
         try:
