@@ -18,14 +18,8 @@ _TEMPLATE_DATABASE = "migrated"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The tests of this folder that `make test` keeps from the others, and those that it begins with."""
-    config.addinivalue_line("markers", "alone: measures seconds, so nothing else may run beside it")
-    config.addinivalue_line("markers", "first: takes a minute, which would be waited for if it began last")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep any order but for those that come first."""
-    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+    """The tests of this folder that `make test` keeps from the others."""
+    config.addinivalue_line("markers", "alone: measures time, so nothing else may run beside it")
 
 
 @pytest.fixture(scope="session")

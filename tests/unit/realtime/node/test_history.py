@@ -56,6 +56,8 @@ def database() -> Iterator[Database]:
     yield database
     database.may_answer.set()
     database.close()
+    # A statement that is still on its way would meet the emptying of the tables.
+    database._executor.shutdown(wait=True)
 
 
 @pytest.fixture
