@@ -8,11 +8,11 @@ over, so that sockets authenticate again as soon as new connections work.
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Final, ParamSpec, TypeVar
 
 from django.db import Error, close_old_connections, connections
@@ -24,8 +24,8 @@ THREADS: Final = 4
 # A database that takes longer than this to find two rows is as good as gone.
 TIMEOUT_SECS: Final = 5.0
 
-# How often a thread looks whether its connections are too old or dead, which Django does for each request: with health
-# checks on, that is a query before each of ours. One that dies in between costs one answer, and the next one looks.
+# How often a thread asks whether its connection is alive, where CONN_HEALTH_CHECKS is on. Django asks for each request,
+# which is a query before each of ours. One that dies in between costs one answer, and the next one asks.
 _LOOK_EVERY_SECS: Final = 1.0
 
 P = ParamSpec("P")
@@ -109,15 +109,21 @@ _this_thread: Final = _ThisThread()
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    now = time.monotonic()
+    """Call it as Django handles a request: connections that are too old or broken are closed before and after."""
+    close_old_connections()
+    now = monotonic()
     if now - _this_thread.looked_at > _LOOK_EVERY_SECS:
         _this_thread.looked_at = now
-        close_old_connections()
+    else:
+        for connection in connections.all(initialized_only=True):
+            connection.health_check_done = True  # type: ignore[attr-defined]  # its stubs lack it
     try:
         return function(*args, **kwargs)
     except Error:
         _this_thread.looked_at = float("-inf")
         raise
+    finally:
+        close_old_connections()
 
 
 def copied(error: Exception) -> Exception:

@@ -83,3 +83,50 @@ async def test_who_goes_away_says_nothing_about_the_database(threads: DatabaseTh
     with pytest.raises(asyncio.CancelledError):
         await gone
     assert threads.problem == "from before"
+
+
+class Connection:
+    """What Django holds for a database."""
+
+    def __init__(self) -> None:
+        self.health_check_done = False
+        self.asked = 0
+
+    def use(self) -> None:
+        """As Django does before a cursor."""
+        if not self.health_check_done:
+            self.asked += 1
+            self.health_check_done = True
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        self.health_check_done = False
+
+
+async def test_a_connection_is_asked_whether_it_is_alive_once_a_second_and_after_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection, now = Connection(), [100.0]
+
+    class Connections:
+        def all(self, initialized_only: bool = False) -> list[Connection]:
+            return [connection]
+
+    def fail() -> None:
+        connection.use()
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(database, "connections", Connections())
+    monkeypatch.setattr(database, "close_old_connections", connection.close_if_unusable_or_obsolete)
+    monkeypatch.setattr("apps.realtime.node.database.monotonic", lambda: now[0])
+    monkeypatch.setattr(database, "_this_thread", database._ThisThread())
+    for _ in range(3):
+        database._call(connection.use)
+        now[0] += 0.4
+    assert connection.asked == 1
+    database._call(connection.use)
+    assert connection.asked == 2
+    with pytest.raises(OperationalError):
+        database._call(fail)
+    assert connection.asked == 2
+    database._call(connection.use)
+    assert connection.asked == 3
