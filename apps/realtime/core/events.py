@@ -7,6 +7,7 @@ import json
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from .codes import RESERVED_IDS
@@ -116,7 +117,7 @@ class EventTemplate:
     ) -> None:
         self.event_id = check_event_id(event_id)
         try:
-            text = json.dumps(data, cls=encoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            text = _encoder(encoder).encode(data)  # type: ignore[arg-type]  # classes can be hashed
             size = len(text.encode())
         except (TypeError, ValueError, RecursionError) as error:
             raise BadEvent(f"the data of event {event_id!r} is no JSON: {error}") from error
@@ -214,6 +215,11 @@ def _refuse_constant(name: str) -> object:
 
 
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+@cache
+def _encoder(kind: type[json.JSONEncoder]) -> json.JSONEncoder:
+    return kind(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _text(value: str) -> str:

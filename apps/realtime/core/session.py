@@ -205,14 +205,7 @@ class Session(ABC):
     def deliver(self, event: Event) -> bool:
         """An ephemeral event came for one of this session's streams: True if its frame shall be written now."""
         if self.state is State.OPEN:
-            if event.stream not in self._positions:
-                return False
-            if self._window is None:
-                return True
-            if not self._window.has_room:
-                return False
-            self._window.sent(event.size)
-            return True
+            return event.stream in self._positions and (self._window is None or self._window.admit(event.size))
         if self.state is State.OPENING and self._held is not None and len(self._held) < MAX_HELD_EVENTS:
             self._held.append(event)
         return False
@@ -228,11 +221,9 @@ class Session(ABC):
         if event.seq != position.seq + 1 or event.epoch != position.epoch:
             behind = event.epoch == position.epoch and event.seq > position.seq
             return Taken.BEHIND if behind else Taken.COPY
-        if self._window is not None:
-            if not self._window.has_room:
-                self._waiting.add(event.stream)
-                return Taken.FULL
-            self._window.sent(event.size)
+        if self._window is not None and not self._window.admit(event.size):
+            self._waiting.add(event.stream)
+            return Taken.FULL
         position.seq = event.seq
         return Taken.SENT
 

@@ -32,10 +32,14 @@ class Window:
         """Whether one more frame may be written. The last one may reach over the bound of bytes by its own size."""
         return len(self._sizes) < WINDOW_EVENTS and self._bytes < WINDOW_BYTES
 
-    def sent(self, size: int) -> None:
-        """A frame of `size` bytes was written."""
+    def admit(self, size: int) -> bool:
+        """Whether a frame of `size` bytes may be written; then it counts as written."""
+        # As `has_room`, without another call: once for each delivery.
+        if len(self._sizes) >= WINDOW_EVENTS or self._bytes >= WINDOW_BYTES:
+            return False
         self._sizes.append(size)
         self._bytes += size
+        return True
 
     def acked(self, received: int) -> bool:
         """The client has received so many frames since AUTH OK; False where it claims more than were sent."""

@@ -7,7 +7,6 @@ missing, as under another server or behind TLS in Daphne itself, frames take the
 
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -50,17 +49,23 @@ class DirectSocket:
         transport = self._transport
         return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
 
-    def write(self, data: bytes) -> None:
-        """Write whole frames behind all that was written before; dropped once the socket is closing."""
+    def write(self, data: bytes) -> int:
+        """Write whole frames behind all that was written before; returns `unsent_bytes`.
+
+        Dropped once the socket is closing.
+        """
         if self._protocol.state != self._open:
-            return
+            return 0
         transport = self._transport
         if transport._tempDataLen or transport.dataBuffer or not transport.connected:
             transport.write(data)
-            return
-        sent = 0
-        # Full, or gone: Twisted finds out by itself.
-        with suppress(OSError):
+            return self.unsent_bytes
+        try:
             sent = self._send(data)
-        if sent < len(data):
-            transport.write(data[sent:])
+        except OSError:
+            # Full, or gone: Twisted finds out by itself.
+            sent = 0
+        if sent == len(data):
+            return 0
+        transport.write(data[sent:])
+        return self.unsent_bytes

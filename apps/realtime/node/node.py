@@ -33,6 +33,8 @@ HEARTBEAT_JITTER_SECS: Final = 8.0
 # Daphne answers pings by itself: a peer that pings and never reads is found by looking only. 4 MiB a second were seen
 # to pile up for one.
 SLOW_READERS_EVERY_SECS: Final = 1.0
+# A millisecond of work; events are delivered in between.
+CONSUMERS_A_LOOK: Final = 500
 
 
 class Node:
@@ -127,6 +129,13 @@ class Node:
 
     def _end_slow_readers(self) -> None:
         self._sweep = asyncio.get_running_loop().call_later(SLOW_READERS_EVERY_SECS, self._end_slow_readers)
-        now = asyncio.get_running_loop().time()
-        for consumer in list(self.consumers):
+        self._look_at(list(self.consumers))
+
+    def _look_at(self, consumers: list[RealtimeConsumer]) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for consumer in consumers[-CONSUMERS_A_LOOK:]:
             consumer.end_if_behind(now)
+        del consumers[-CONSUMERS_A_LOOK:]
+        if consumers:
+            loop.call_soon(self._look_at, consumers)

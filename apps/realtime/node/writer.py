@@ -89,7 +89,7 @@ def make_writer(send: Send, turn_end: TurnEnd, on_behind: Callable[[], None], un
 class DirectWriter(SocketWriter):
     """Under Daphne."""
 
-    __slots__ = ("_closing", "_frames", "_on_behind", "_send", "_socket", "_turn_end", "_unsent_max_bytes")
+    __slots__ = ("_closing", "_first", "_on_behind", "_rest", "_send", "_socket", "_turn_end", "_unsent_max_bytes")
 
     def __init__(
         self,
@@ -104,8 +104,9 @@ class DirectWriter(SocketWriter):
         self._turn_end = turn_end
         self._on_behind = on_behind
         self._unsent_max_bytes = unsent_max_bytes
-        # Of this turn of the loop.
-        self._frames: list[bytes] = []
+        # What came in this turn of the loop: mostly one frame, for which there is no list.
+        self._first: bytes | None = None
+        self._rest: list[bytes] = []
         # The last message, while it is on its way; True once nothing more may follow.
         self._closing: asyncio.Future[None] | bool = False
 
@@ -122,18 +123,22 @@ class DirectWriter(SocketWriter):
     def _write(self, message: bytes) -> None:
         if self._closing:
             return
-        if not self._frames:
+        if self._first is None:
+            self._first = message
             self._turn_end.add(self)
-        self._frames.append(message)
+        else:
+            self._rest.append(message)
 
     def flush(self) -> None:
         """Write what has come."""
-        frames = self._frames
-        if not frames:
+        data = self._first
+        if data is None:
             return
-        self._frames = []
-        self._socket.write(frames[0] if len(frames) == 1 else b"".join(frames))
-        if self.is_behind and not self._closing:
+        self._first = None
+        if self._rest:
+            data = b"".join((data, *self._rest))
+            self._rest.clear()
+        if self._socket.write(data) > self._unsent_max_bytes and not self._closing:
             self._on_behind()
 
     def close(self, code: CloseCode) -> None:
@@ -141,13 +146,17 @@ class DirectWriter(SocketWriter):
             return
         self._closing = True
         if code in _AT_ONCE:
-            self._frames.clear()
+            self._forget()
         self.flush()
         self._closing = asyncio.ensure_future(self._send({"type": "websocket.close", "code": int(code)}))
 
     def abandon(self) -> None:
         self._closing = self._closing or True
-        self._frames.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._first = None
+        self._rest.clear()
 
 
 class PlainWriter(SocketWriter):

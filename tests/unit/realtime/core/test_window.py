@@ -11,8 +11,9 @@ from apps.realtime.core.window import ACK_TIMEOUT_SECS, WINDOW_BYTES, WINDOW_EVE
 def sent_until_full(window: Window, size: int) -> int:
     count = 0
     while window.has_room:
-        window.sent(size)
+        assert window.admit(size)
         count += 1
+    assert not window.admit(size)
     return count
 
 
@@ -44,7 +45,7 @@ def test_an_acknowledgement_makes_as_much_room_as_it_says(size: int) -> None:
 def test_more_than_was_sent_cannot_be_acknowledged() -> None:
     window = Window()
     assert not window.acked(1)
-    window.sent(5)
+    assert window.admit(5)
     assert not window.acked(2)
     assert window.acked(1)
     assert not window.acked(2)
@@ -53,7 +54,7 @@ def test_more_than_was_sent_cannot_be_acknowledged() -> None:
 def test_an_older_acknowledgement_says_nothing_new() -> None:
     window = Window()
     for _ in range(5):
-        window.sent(1)
+        assert window.admit(1)
     assert window.acked(4)
     assert window.acked(2)
     assert not window.acked(6)
@@ -64,7 +65,7 @@ def test_who_owes_nothing_is_never_overdue() -> None:
     window = Window()
     assert not window.is_overdue(0)
     assert not window.is_overdue(1_000)
-    window.sent(1)
+    assert window.admit(1)
     assert not window.is_overdue(1_000)
     assert window.acked(1)
     assert not window.is_overdue(1_000 + 10 * ACK_TIMEOUT_SECS)
@@ -72,13 +73,13 @@ def test_who_owes_nothing_is_never_overdue() -> None:
 
 def test_who_owes_is_overdue_after_30_s_without_progress() -> None:
     window = Window()
-    window.sent(1)
-    window.sent(1)
+    assert window.admit(1)
+    assert window.admit(1)
     assert not window.is_overdue(100)
     assert not window.is_overdue(129)
     assert window.is_overdue(130)
     # More to read is no excuse, and an old number no progress.
-    window.sent(1)
+    assert window.admit(1)
     assert window.acked(0)
     assert window.is_overdue(131)
     assert window.acked(1)
@@ -89,11 +90,11 @@ def test_who_owes_is_overdue_after_30_s_without_progress() -> None:
 
 def test_the_time_counts_from_when_something_was_owed() -> None:
     window = Window()
-    window.sent(1)
+    assert window.admit(1)
     assert not window.is_overdue(0)
     assert window.acked(1)
     assert not window.is_overdue(29)
-    window.sent(1)
+    assert window.admit(1)
     assert not window.is_overdue(40)
     assert not window.is_overdue(69)
     assert window.is_overdue(70)
@@ -103,8 +104,8 @@ def test_the_time_counts_from_when_something_was_owed() -> None:
 def test_a_client_that_acknowledges_now_and_then_is_never_overdue(pauses: list[float]) -> None:
     window, now = Window(), 0.0
     for number, pause in enumerate(pauses, 1):
-        window.sent(1)
-        window.sent(1)
+        assert window.admit(1)
+        assert window.admit(1)
         assert not window.is_overdue(now)
         now += pause
         assert window.acked(number)
@@ -124,8 +125,9 @@ class WindowMachine(RuleBasedStateMachine):
     @rule(size=st.integers(1, 262_144), times=st.integers(1, 300))
     def send(self, size: int, times: int) -> None:
         for _ in range(times):
-            if self.window.has_room:
-                self.window.sent(size)
+            room = self.window.has_room
+            assert self.window.admit(size) is room
+            if room:
                 self.sizes.append(size)
 
     @rule(ahead=st.integers(-5, 300))
