@@ -81,6 +81,10 @@ class Checkout:
         """Send an event to a user from a process of its own."""
         self.manage("realtime", "publish", "--user", name, "--id", event_id, "--data", '{"n": 1}')
 
+    def notify(self, name: str, event_id: str) -> None:
+        """The same, stored: it comes to a page that is just connecting again."""
+        self.manage("realtime", "notify", "--user", name, "--id", event_id)
+
     def person(self, name: str) -> Person:
         """Somebody who signed in through nginx; their tokens are remembered."""
         person = Person.signed_in(self.base, name, PASSWORD)

@@ -9,7 +9,7 @@ from typing import Self
 from websockets.exceptions import WebSocketException
 
 from ops.services import wait_for
-from tests.services.rigs.clients import Frame, Tab
+from tests.services.rigs.clients import Cursors, Frame, Tab
 from tests.services.rigs.people import Person
 
 # A page waits 0.5 s and more, at random; one follower need not spare the server.
@@ -17,7 +17,7 @@ _BACKOFF_SECS = 0.2
 
 
 class Follower:
-    """One v1 socket in a thread, opened again whenever it is lost, each time with a fresh token."""
+    """One v1 socket in a thread, opened again whenever it is lost, with a fresh token, where the last one ended."""
 
     def __init__(self, url: str, person: Person) -> None:
         self.connects = 0
@@ -25,6 +25,7 @@ class Follower:
         self._person = person
         self._tab: Tab | None = None
         self._events: list[Frame] = []
+        self._cursors: Cursors = {}
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._follow()), name="follower")
 
@@ -66,10 +67,11 @@ class Follower:
             await asyncio.sleep(_BACKOFF_SECS)
 
     async def _stay(self) -> None:
-        async with await Tab.open(self._url, self._person.token) as tab:
+        async with await Tab.open(self._url, self._person.token, since=self._cursors) as tab:
             self._tab = tab
             self.connects += 1
             while not (tab.closed or self._leaving.is_set()):
                 await asyncio.sleep(0.05)
         self._events += tab.events
+        self._cursors = tab.cursors
         self._tab = None

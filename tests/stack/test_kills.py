@@ -49,7 +49,7 @@ def test_it_is_back_and_an_event_arrives(shaken: Checkout, follower: Follower, v
     wait_for(lambda: _is_back(find(shaken), pid), _BACK_SECS, f"{victim} is back", shaken.logs)
     shaken.wait_ready()
     follower.wait_online()
-    shaken.publish("alice", f"after/{victim}")
+    shaken.notify("alice", f"after/{victim}")
     follower.wait_for_event(f"after/{victim}")
 
 
