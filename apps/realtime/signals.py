@@ -30,9 +30,13 @@ _DECISIVE: Final = frozenset({"password", "is_active", "is_staff", "is_superuser
 def signed_in(request: HttpRequest | None, **kwargs: Any) -> None:
     """Sent before the answer saves the session; without a request where a program signs a user in.
 
-    Signing in again as the same user keeps the session and its mark; another user's session was flushed before.
+    Signing in again as the same user keeps the session and its mark, unless that sign-in was ended; another user's
+    session was flushed before.
     """
-    if request is not None and SESSION_KEY not in getattr(request, "session", {SESSION_KEY}):
+    if request is None or not hasattr(request, "session"):
+        return
+    mark = request.session.get(SESSION_KEY)
+    if mark is None or SignIn.objects.filter(mark=mark, ended=True).exists():
         begin_sign_in(request)
 
 
@@ -44,6 +48,7 @@ def signed_out(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
         announce(Change(str(user.pk)), using=router.db_for_write(SignIn))
 
 
+# A receiver of all models would find proxies of the user model as well, and keep Django from deleting fast anywhere.
 @receiver(post_save, sender=settings.AUTH_USER_MODEL, dispatch_uid="message_flow.user_saved")
 def user_saved(
     instance: Any, created: bool, using: str, update_fields: Collection[str] | None = None, **kwargs: Any

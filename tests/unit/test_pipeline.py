@@ -183,7 +183,7 @@ def site(
     """Makes sites of which everything is small: windows, caches and pages."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     monkeypatch.setattr(window, "WINDOW_EVENTS", 8)
-    monkeypatch.setattr(hub, "EventCache", lambda: EventCache(4 * (OVERHEAD_BYTES + 200)))
+    monkeypatch.setattr(hub, "EventCache", lambda: EventCache(4 * (OVERHEAD_BYTES + 2 * 200)))
     monkeypatch.setattr(history.pages, "__defaults__", (3,))
     token = make_token(make_user())
 

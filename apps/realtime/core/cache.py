@@ -7,7 +7,7 @@ from .names import Stream
 
 # Of one node. A page that reloads, or two events that swapped, are behind by a handful; what is older is read.
 CACHE_BYTES: Final = 64 * 1024 * 1024
-# What an event costs in memory beside its frame, about: objects of CPython, measured by their sizes.
+# What an event costs beside its frame and the copy that sockets carry, about: objects of CPython, by their sizes.
 OVERHEAD_BYTES: Final = 512
 
 
@@ -30,12 +30,16 @@ class EventCache:
         if known is not None:
             return known
         self._events[place] = event
-        self._bytes += event.size + OVERHEAD_BYTES
+        self._bytes += _cost(event)
         while self._bytes > self._max_bytes:
             oldest = self._events.pop(next(iter(self._events)))
-            self._bytes -= oldest.size + OVERHEAD_BYTES
+            self._bytes -= _cost(oldest)
         return None
 
     def get(self, stream: Stream, epoch: str, seq: int) -> Event | None:
         """The event of this place, if it is still here."""
         return self._events.get((stream, epoch, seq))
+
+
+def _cost(event: Event) -> int:
+    return 2 * event.size + OVERHEAD_BYTES

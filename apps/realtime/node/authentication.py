@@ -7,12 +7,14 @@ from typing import Final
 
 from ..core.session import Identity
 from . import identity
-from .database import DatabaseThreads, copied
+from .database import TIMEOUT_SECS, DatabaseThreads, copied
 
 # Tokens of one batch: as many as are checked and looked up in a few milliseconds.
 BATCH_TOKENS: Final = 100
 # Batches at a time: one connection that hangs must not hold up everybody, and threads are left for other questions.
 BATCHES: Final = 2
+
+_Waiting = tuple[str, asyncio.Future[Identity]]
 
 
 class Authentication:
@@ -20,8 +22,8 @@ class Authentication:
 
     def __init__(self, database: DatabaseThreads) -> None:
         self._database = database
-        self._waiting: list[tuple[str, asyncio.Future[Identity]]] = []
-        self._runners: set[asyncio.Task[None]] = set()
+        self._waiting: list[_Waiting] = []
+        self._runners: set[asyncio.Task[None] | None] = set()
 
     async def identify(self, token: str) -> Identity:
         """Whom the token speaks for, by a reading of the database that begins after the call.
@@ -34,27 +36,39 @@ class Authentication:
         self._waiting.append((token, waiter))
         if len(self._runners) < BATCHES:
             # It begins in the loop's next turn, when all tokens of this one are there.
-            runner = asyncio.create_task(self._run())
-            self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
-        return await waiter
+            self._runners.add(asyncio.create_task(self._run()))
+        # The wait for a batch to begin counts as well.
+        async with asyncio.timeout(TIMEOUT_SECS):
+            return await waiter
 
     async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH_TOKENS], self._waiting[BATCH_TOKENS:]
-            answers: Sequence[Identity | Exception]
-            try:
-                answers = await self._database.ask(identity.identify, [token for token, _ in batch], time.time())
-            except Exception as error:
-                answers = [copied(error) for _ in batch]
-            except asyncio.CancelledError:
-                for _, waiter in batch:
-                    waiter.cancel()
-                raise
-            for (_, waiter), answer in zip(batch, answers, strict=True):
-                if waiter.done():
-                    continue  # the socket is gone
-                if isinstance(answer, Identity):
-                    waiter.set_result(answer)
-                else:
-                    waiter.set_exception(answer)
+        try:
+            while batch := self._next_batch():
+                await self._answer(batch)
+        finally:
+            # At once: whoever comes from now on needs another runner.
+            self._runners.discard(asyncio.current_task())
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Who still waits, oldest first."""
+        waiting = [one for one in self._waiting if not one[1].done()]
+        self._waiting = waiting[BATCH_TOKENS:]
+        return waiting[:BATCH_TOKENS]
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        answers: Sequence[Identity | Exception]
+        try:
+            answers = await self._database.ask(identity.identify, [token for token, _ in batch], time.time())
+        except Exception as error:
+            answers = [copied(error) for _ in batch]
+        except asyncio.CancelledError:
+            for _, waiter in batch:
+                waiter.cancel()
+            raise
+        for (_, waiter), answer in zip(batch, answers, strict=True):
+            if waiter.done():
+                continue  # the socket is gone
+            if isinstance(answer, Identity):
+                waiter.set_result(answer)
+            else:
+                waiter.set_exception(answer)

@@ -243,7 +243,7 @@ class RealtimeConsumer(AsyncConsumer):
             asked_at = _now().mono
             who = await self._node.authentication.identify(token)
             # What was told meanwhile found no socket of this user here.
-            if not self._node.standing.changed_since(who.user_id, asked_at):
+            if not self._node.standing.ended_since(who.user_id, asked_at):
                 return who
 
     def _count(self, who: Identity) -> bool:

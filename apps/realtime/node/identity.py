@@ -144,6 +144,6 @@ def _active_user(user_id: str) -> Any:
     users = get_user_model()._default_manager
     try:
         user = users.filter(pk=user_id).first()
-    except (ValueError, TypeError, ValidationError):
+    except (ValueError, TypeError, OverflowError, ValidationError, DataError):
         return None  # no key of this user model
     return user if user is not None and user.is_active else None

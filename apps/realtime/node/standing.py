@@ -104,6 +104,10 @@ class Standing:
         """Whether an answer about this user may be out of date whose question began at `mono`."""
         return any(self._changed.get(key, float("-inf")) >= mono for key in (user_id, None))
 
+    def ended_since(self, user_id: str, mono: float) -> bool:
+        """The same of an answer about the user's sign-in, which what concerns everybody's rights says nothing about."""
+        return self._changed.get(user_id, float("-inf")) >= mono
+
     def _note(self, user_id: str | None, now: float) -> None:
         self._changed.pop(user_id, None)
         self._changed[user_id] = now

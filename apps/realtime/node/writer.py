@@ -47,8 +47,10 @@ class TurnEnd:
             try:
                 writer.flush()
             except Exception:
-                # A defect of ours with one socket must not silence the others.
+                # A defect of ours with one socket must not silence the others, nor leave a hole in what this one gets.
                 logger.exception("A socket could not be written to")
+                with suppress(Exception):
+                    writer.close(CloseCode.RESYNC)
 
 
 class SocketWriter(ABC):

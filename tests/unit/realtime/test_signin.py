@@ -15,6 +15,7 @@ from apps.realtime.signin import (
     NO_SESSION,
     SESSION_KEY,
     end_sign_in,
+    end_sign_ins,
     mark_of,
     password_digest,
     requesting_user,
@@ -82,6 +83,17 @@ def test_signing_in_again_in_the_same_session_keeps_its_mark(make_user: MakeUser
     mark = mark_of(request, alice)
     login(request, alice)
     assert mark_of(request, alice) == mark
+
+
+def test_signing_in_again_after_the_sign_in_was_ended_is_another_one(make_user: MakeUser) -> None:
+    alice = make_user()
+    request = request_of(alice)
+    mark = mark_of(request, alice)
+    end_sign_ins(str(alice.pk), None)
+    assert mark_of(request, alice) is None
+    login(request, alice)
+    assert mark_of(request, alice) not in (None, mark)
+    assert not stands(str(mark), str(alice.pk))
 
 
 def test_a_session_from_before_this_library_gets_a_mark_with_its_first_token(make_user: MakeUser) -> None:

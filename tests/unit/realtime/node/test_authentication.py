@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from django.db import OperationalError
@@ -34,6 +35,9 @@ class Table:
         self.may_answer.set()
         self.error: Exception | None = None
 
+    def was_asked(self, times: int) -> bool:
+        return len(self.asked) == times
+
     def identify(self, tokens: list[str], now: float) -> list[Answer]:
         self.asked.append(tokens)
         assert self.may_answer.wait(10)
@@ -62,6 +66,17 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def all_batches_are_asked(together: Authentication, table: Table) -> list[asyncio.Future[Identity]]:
+    """Tokens that keep every runner busy until `may_answer`."""
+    table.may_answer.clear()
+    asked = len(table.asked)
+    first: list[asyncio.Future[Identity]] = []
+    for number in range(BATCHES):
+        first.append(asyncio.ensure_future(together.identify(f"first {number}")))
+        await until(partial(table.was_asked, asked + number + 1))
+    return first
+
+
 async def test_those_of_one_turn_go_together_and_each_gets_its_own_answer(
     table: Table, threads: DatabaseThreads
 ) -> None:
@@ -77,11 +92,7 @@ async def test_those_that_come_meanwhile_go_together_next(
 ) -> None:
     monkeypatch.setattr(authentication, "BATCH_TOKENS", 3)
     together = Authentication(threads)
-    table.may_answer.clear()
-    first = []
-    for number in range(BATCHES):
-        first.append(asyncio.ensure_future(together.identify(f"first {number}")))
-        await until(lambda: len(table.asked) == len(first))
+    first = await all_batches_are_asked(together, table)
     later = [asyncio.ensure_future(together.identify(f"later {number}")) for number in range(5)]
     await asyncio.sleep(0)
     assert len(table.asked) == BATCHES
@@ -123,3 +134,36 @@ async def test_a_socket_that_has_gone_meanwhile_takes_nobody_along(table: Table,
     table.may_answer.set()
     assert await here == someone("here")
     assert gone.cancelled()
+
+
+async def test_a_token_that_comes_as_the_last_batches_end_is_answered(table: Table, threads: DatabaseThreads) -> None:
+    together = Authentication(threads)
+    late: list[asyncio.Future[Identity]] = []
+
+    def one_more(_: object) -> None:
+        late.append(asyncio.ensure_future(together.identify("late")))
+
+    for _ in range(20):
+        first = await all_batches_are_asked(together, table)
+        for each in first:
+            each.add_done_callback(one_more)
+        table.may_answer.set()
+        await asyncio.wait(first, timeout=10)
+        assert await asyncio.wait_for(asyncio.gather(*late), 10) == [someone("late")] * BATCHES
+        late.clear()
+
+
+async def test_a_token_that_waits_too_long_for_its_turn_is_given_up_and_not_asked_for(
+    table: Table, threads: DatabaseThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "TIMEOUT_SECS", 0.2)
+    together = Authentication(threads)
+    first = await all_batches_are_asked(together, table)
+    with pytest.raises(TimeoutError):
+        await together.identify("waits")
+    await asyncio.wait(first, timeout=10)
+    monkeypatch.setattr(authentication, "TIMEOUT_SECS", 10)
+    table.may_answer.set()
+    assert await together.identify("next") == someone("next")
+    assert ["waits"] not in table.asked
+    assert table.asked[-1] == ["next"]

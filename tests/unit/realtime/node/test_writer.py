@@ -307,3 +307,6 @@ async def test_one_socket_that_fails_silences_no_other(turn_end: TurnEnd, caplog
         await next_turn()
         assert fine.received == websocket_message("a")
         assert "could not be written to" in caplog.text
+        # It would lack a frame that its session believes to have.
+        await next_turn()
+        assert broken.messages == [{"type": "websocket.close", "code": 4006}]
