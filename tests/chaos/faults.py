@@ -21,7 +21,7 @@ _NETWORK_CUT_SECS = 2.0
 async def nothing(stage: Stage) -> None:
     """No fault: what the figures of the others are to be compared with."""
     await speak_once(stage)
-    await asyncio.sleep(stage.choose(50, 10))
+    await asyncio.sleep(stage.choose(50, 7))
 
 
 async def node_killed(stage: Stage) -> None:
@@ -124,7 +124,7 @@ async def database_gone_for_nodes(stage: Stage) -> None:
 
 async def networks_cut(stage: Stage) -> None:
     """Each group of clients loses its network for 2 s, again and again."""
-    end = time.monotonic() + stage.choose(120, 12)
+    end = time.monotonic() + stage.choose(120, 9)
 
     async def cut(group: int) -> None:
         while True:

@@ -89,10 +89,10 @@ class Stage:
         plant.meters.take()
         self.began[line.name] = time.time()
         await self.load()
-        # The load before and after a fault.
-        await asyncio.sleep(self.choose(3, 1))
+        around_secs = 0.5 if self.quick else 3.0
+        await asyncio.sleep(around_secs)
         await line.play(self)
-        await asyncio.sleep(self.choose(3, 1))
+        await asyncio.sleep(around_secs)
         await self.rest()
         if not await plant.settled(line.limit_secs + _PATIENCE_SECS):
             self.wrong[line.name].append("not every tab has everything")
