@@ -1,5 +1,6 @@
 """A private RabbitMQ node with its own epmd (docs/stack.md)."""
 
+import json
 import secrets
 import signal
 import subprocess
@@ -192,18 +193,78 @@ class RabbitMQ:
             raise RuntimeError(f"erl_call {expression}: {done.stdout} {done.stderr}")
         return done.stdout.strip().removeprefix("{ok, ").removesuffix("}")
 
+    # What the operator would do with `rabbitmqctl`
+
     def add_vhost(self, name: str) -> str:
         """Make a virtual host, give our user all rights in it, return its URL."""
-        vhost, user, everything = f'<<"{name}">>', f'<<"{self.user}">>', '<<".*">>, <<".*">>, <<".*">>'
-        self.eval(
-            f"ok = rabbit_vhost:add({vhost}, {user}), "
-            f"ok = rabbit_auth_backend_internal:set_permissions({user}, {vhost}, {everything}, {user})"
-        )
+        self.eval(f"ok = rabbit_vhost:add({_binary(name)}, {_binary(self.user)})")
+        self.set_permissions(name, self.user)
         return self.url(name)
 
     def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with everything in it; its connections are closed."""
-        self.eval(f'ok = rabbit_vhost:delete(<<"{name}">>, <<"{self.user}">>)')
+        self.eval(f"ok = rabbit_vhost:delete({_binary(name)}, {_binary(self.user)})")
+
+    def limit_queues(self, vhost: str, limit: int | None) -> None:
+        """Allow a virtual host that many queues; None: any number."""
+        name, user = _binary(vhost), _binary(self.user)
+        if limit is None:
+            self.eval(f"ok = rabbit_vhost_limit:clear({name}, {user})")
+        else:
+            self.eval(f'ok = rabbit_vhost_limit:set({name}, [{{<<"max-queues">>, {limit}}}], {user})')
+
+    def add_user(self, name: str, password: str) -> None:
+        """Make a user that has no rights yet."""
+        self.eval(
+            f"ok = rabbit_auth_backend_internal:add_user({_binary(name)}, {_binary(password)}, {_binary(self.user)})"
+        )
+
+    def delete_user(self, name: str) -> None:
+        """Delete a user."""
+        self.eval(f"ok = rabbit_auth_backend_internal:delete_user({_binary(name)}, {_binary(self.user)})")
+
+    def set_permissions(
+        self, vhost: str, user: str, configure: str = ".*", write: str = ".*", read: str = ".*"
+    ) -> None:
+        """Give a user rights in a virtual host, as patterns of names."""
+        arguments = ", ".join(map(_binary, (user, vhost, configure, write, read, self.user)))
+        self.eval(f"ok = rabbit_auth_backend_internal:set_permissions({arguments})")
+
+    def queues(self, vhost: str) -> list[str]:
+        """The names of the queues of a virtual host."""
+        return self._texts(f"[N || {{resource, _, queue, N}} <- rabbit_amqqueue:list_names({_binary(vhost)})]")
+
+    def delete_queue(self, vhost: str, name: str) -> None:
+        """Delete a queue; raises when there is none of that name."""
+        resource = f"rabbit_misc:r({_binary(vhost)}, queue, {_binary(name)})"
+        self.eval(
+            f"{{ok, Q}} = rabbit_amqqueue:lookup({resource}), "
+            f"{{ok, _}} = rabbit_amqqueue:delete(Q, false, false, {_binary(self.user)})"
+        )
+
+    def delete_exchange(self, vhost: str, name: str) -> None:
+        """Delete an exchange, and with it its bindings."""
+        self.eval(f"ok = rabbit_exchange:delete({_exchange(vhost, name)}, false, {_binary(self.user)})")
+
+    def binding_keys(self, vhost: str, exchange: str) -> list[str]:
+        """The routing key of each binding of an exchange."""
+        bindings = f"rabbit_binding:list_for_source({_exchange(vhost, exchange)})"
+        return self._texts(f"[Key || {{binding, _, Key, _, _}} <- {bindings}]")
+
+    def close_connections(self, vhost: str) -> None:
+        """Close every connection to a virtual host, and say so to its other end."""
+        connections = f"rabbit_connection_tracking:list({_binary(vhost)})"
+        self.eval(f'rabbit_connection_tracking_handler:close_connections({connections}, <<"maintenance">>, 0)')
+
+    def set_memory_watermark(self, share: float) -> None:
+        """Sound the memory alarm when the broker holds more than that share of the machine's memory."""
+        self.eval(f"vm_memory_monitor:set_vm_memory_high_watermark({share:f})")
+
+    def _texts(self, binaries: str) -> list[str]:
+        """The value of an Erlang expression that is a list of binaries; none of them is empty."""
+        # erl_call writes a binary as no more than its size, and a list of strings as JSON does.
+        texts: list[str] = json.loads(self.eval(f"[binary_to_list(Binary) || Binary <- {binaries}]"))
+        return texts
 
     def _running_broker(self) -> Process:
         if self._broker is None:
@@ -260,3 +321,13 @@ def _write_readonly(path: Path, text: str) -> None:
     path.chmod(0o600)
     path.write_text(text)
     path.chmod(0o400)
+
+
+def _binary(text: str) -> str:
+    """A text as Erlang writes it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'<<"{escaped}">>'
+
+
+def _exchange(vhost: str, name: str) -> str:
+    return f"rabbit_misc:r({_binary(vhost)}, exchange, {_binary(name)})"

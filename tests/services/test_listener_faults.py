@@ -76,15 +76,11 @@ class Rig:
         except TimeoutError:
             raise AssertionError(f"no event of {wanted}; listener: {self.listener.problem}") from None
 
-    async def ctl(self, *arguments: str) -> str:
-        return await asyncio.to_thread(self.broker.ctl, *arguments)
-
     async def queues(self) -> list[str]:
-        return (await self.ctl("list_queues", "--no-table-headers", "--vhost", self.vhost, "name")).split()
+        return await asyncio.to_thread(self.broker.queues, self.vhost)
 
-    async def connections(self, owner: str) -> list[str]:
-        lines = await self.ctl("list_connections", "--no-table-headers", "pid", "client_properties")
-        return [line.split()[0] for line in lines.splitlines() if owner in line]
+    async def bindings(self) -> list[str]:
+        return await asyncio.to_thread(self.broker.binding_keys, self.vhost, EXCHANGE)
 
 
 @pytest.fixture(params=["user", "node"])
@@ -153,22 +149,19 @@ async def test_a_node_that_is_busy_with_events_keeps_its_link(broker: RabbitMQ, 
 
 async def test_queue_deleted_under_the_consumer(rig: Rig) -> None:
     for queue in await rig.queues():
-        await rig.ctl("delete_queue", "--vhost", rig.vhost, queue)
+        await asyncio.to_thread(rig.broker.delete_queue, rig.vhost, queue)
     await rig.delivers()
     assert rig.listener.problem is None
 
 
 async def test_exchange_deleted(rig: Rig) -> None:
     await rig.delivers()
-    script = (
-        f"""rabbit_exchange:delete(rabbit_misc:r(<<"{rig.vhost}">>, exchange, <<"{EXCHANGE}">>), false, <<"t">>)."""
-    )
-    await rig.ctl("eval", script)
+    await asyncio.to_thread(rig.broker.delete_exchange, rig.vhost, EXCHANGE)
     await rig.delivers()
 
 
 async def test_connection_closed_by_the_operator(rig: Rig) -> None:
-    await rig.ctl("close_all_connections", "--vhost", rig.vhost, "maintenance")
+    await asyncio.to_thread(rig.broker.close_connections, rig.vhost)
     await rig.delivers()
 
 
@@ -181,7 +174,7 @@ async def test_a_stream_that_the_broker_refuses_costs_the_others_no_event(broker
     try:
         await asyncio.gather(*(rig.listener.open(stream) for stream in users))
         limit = len(await rig.queues())
-        await rig.ctl("set_vhost_limits", "--vhost", vhost, f'{{"max-queues": {limit}}}')
+        await asyncio.to_thread(broker.limit_queues, vhost, limit)
         opening = asyncio.create_task(rig.listener.open(newcomer))
         rig.heard.clear()
         rounds = 0
@@ -198,7 +191,7 @@ async def test_a_stream_that_the_broker_refuses_costs_the_others_no_event(broker
         assert rig.listener.problem is None
         assert newcomer not in rig.reopened
 
-        await rig.ctl("clear_vhost_limits", "--vhost", vhost)
+        await asyncio.to_thread(broker.limit_queues, vhost, None)
         template = EventTemplate("fault/PING", 0, json.JSONEncoder)
         async with asyncio.timeout(DEADLINE_SECS):
             while not any(stream == newcomer for stream, _ in rig.heard):
@@ -215,14 +208,14 @@ async def test_a_consuming_channel_that_the_broker_closes_is_replaced(rig: Rig) 
     """Without the right to read, basic.consume closes the lane's channel; it opens again when the right is there."""
     await rig.delivers()
     queues = await rig.queues()
-    await rig.ctl("set_permissions", "--vhost", rig.vhost, rig.broker.user, ".*", ".*", "^realtime\\.events$")
+    await asyncio.to_thread(rig.broker.set_permissions, rig.vhost, rig.broker.user, read="^realtime\\.events$")
     # Whose consumers are lost now cannot consume again.
     for queue in queues:
         # On one lane with the queue before it, it went with that one's channel.
         with suppress(RuntimeError):
-            await rig.ctl("delete_queue", "--vhost", rig.vhost, queue)
+            await asyncio.to_thread(rig.broker.delete_queue, rig.vhost, queue)
     await rig.listener.open(user_stream("refused"))
-    await rig.ctl("set_permissions", "--vhost", rig.vhost, rig.broker.user, ".*", ".*", ".*")
+    await asyncio.to_thread(rig.broker.set_permissions, rig.vhost, rig.broker.user)
     await rig.delivers()
     assert rig.listener.problem is None
 
@@ -273,12 +266,12 @@ async def test_released_streams_leave_nothing_on_the_broker(rig: Rig) -> None:
     await asyncio.gather(*(rig.listener.open(stream) for stream in users))
     for stream in users:
         rig.listener.release(stream)
-    for _ in range(100):
-        bindings = await rig.ctl("list_bindings", "--no-table-headers", "--vhost", rig.vhost, "routing_key")
-        if len(await rig.queues()) == before and not any(stream in bindings.split() for stream in users):
-            break
-    else:
-        raise AssertionError(f"left behind: {await rig.queues()} {bindings}")
+    try:
+        async with asyncio.timeout(DEADLINE_SECS):
+            while len(await rig.queues()) != before or set(users) & set(await rig.bindings()):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"left behind: {await rig.queues()} {await rig.bindings()}") from None
 
 
 async def test_a_thousand_streams_open_with_the_link(broker: RabbitMQ, vhost: str) -> None:
@@ -287,7 +280,7 @@ async def test_a_thousand_streams_open_with_the_link(broker: RabbitMQ, vhost: st
     await rig.start()
     try:
         await asyncio.gather(*(rig.listener.open(user_stream(str(number))) for number in range(1_000)))
-        await rig.ctl("close_all_connections", "--vhost", vhost, "maintenance")
+        await asyncio.to_thread(broker.close_connections, vhost)
         await until(lambda: rig.listener.problem, "the loss is noticed")
         await until(lambda: rig.listener.problem is None, "the listener is back")
         await rig.delivers()
@@ -297,7 +290,7 @@ async def test_a_thousand_streams_open_with_the_link(broker: RabbitMQ, vhost: st
 
         async with asyncio.timeout(DEADLINE_SECS):
             while not await all_bound():
-                pass
+                await asyncio.sleep(0.05)
     finally:
         await rig.listener.close()
         await asyncio.to_thread(rig.publisher.close, 1.0)

@@ -333,8 +333,8 @@ Disturbance = tuple[Callable[[], object], Callable[[], object], int]
 def disturb(broker: RabbitMQ) -> Iterator[dict[str, Disturbance]]:
     """The faults of the broker by their names."""
 
-    def alarm(level: str) -> Callable[[], object]:
-        return lambda: broker.ctl("set_vm_memory_high_watermark", level)
+    def alarm(share: float) -> Callable[[], object]:
+        return lambda: broker.set_memory_watermark(share)
 
     def start() -> None:
         broker.start()
@@ -342,10 +342,10 @@ def disturb(broker: RabbitMQ) -> Iterator[dict[str, Disturbance]]:
 
     yield {
         "frozen": (broker.freeze, broker.thaw, 6),
-        "alarm": (alarm("0.00001"), alarm("0.6"), 3),
+        "alarm": (alarm(0.00001), alarm(0.6), 3),
         "down": (broker.stop, start, 1),
     }
-    alarm("0.6")()
+    alarm(0.6)()
 
 
 @pytest.mark.alone

@@ -97,7 +97,7 @@ def alarm(broker: RabbitMQ) -> Iterator[Callable[[bool], Any]]:
     """Switch the broker's memory alarm on and off."""
 
     def switch(on: bool) -> None:
-        broker.ctl("set_vm_memory_high_watermark", "0.00001" if on else "0.6")
+        broker.set_memory_watermark(0.00001 if on else 0.6)
 
     yield switch
     switch(False)
@@ -250,7 +250,7 @@ async def test_durable_events_that_are_left_at_the_exit_are_told(
     assert rig.settled[-1] == (6, False)
 
 
-async def test_an_idle_publisher_keeps_its_heartbeats(rig: Rig, broker: RabbitMQ) -> None:
+async def test_an_idle_publisher_keeps_its_heartbeats(rig: Rig, broker: RabbitMQ, vhost: str) -> None:
     """pika sends heartbeats only while its loop runs: after three of them unsent the broker would have hung up."""
     rig.push()
     await rig.arrived(0)
@@ -258,7 +258,10 @@ async def test_an_idle_publisher_keeps_its_heartbeats(rig: Rig, broker: RabbitMQ
     idle_since = time.monotonic()
     await until(lambda: time.monotonic() - idle_since > 4 * HEARTBEAT_SECS, "four heartbeats pass")
     assert counted("realtime_broker_links_lost_total", role="publisher") == lost
-    await asyncio.to_thread(broker.ctl, "close_all_connections", "maintenance")
+    heard = counted("realtime_broker_links_lost_total", role="listener")
+    await asyncio.to_thread(broker.close_connections, vhost)
+    await until(lambda: counted("realtime_broker_links_lost_total", role="publisher") > lost, "the loss is noticed")
+    await until(lambda: counted("realtime_broker_links_lost_total", role="listener") > heard, "the listener notices")
     await until(lambda: rig.listener.problem is None, "the listener is back")
     last = rig.sent
     rig.push()
@@ -268,18 +271,16 @@ async def test_an_idle_publisher_keeps_its_heartbeats(rig: Rig, broker: RabbitMQ
 async def test_a_user_that_may_only_write_publishes_to_an_exchange_that_exists(
     rig: Rig, broker: RabbitMQ, vhost: str
 ) -> None:
-    await asyncio.to_thread(broker.ctl, "add_user", "writer", "secret-of-the-writer")
+    await asyncio.to_thread(broker.add_user, "writer", "secret-of-the-writer")
     try:
-        await asyncio.to_thread(
-            broker.ctl, "set_permissions", "--vhost", vhost, "writer", "^$", "^realtime\\.events$", "^$"
-        )
+        await asyncio.to_thread(broker.set_permissions, vhost, "writer", "^$", "^realtime\\.events$", "^$")
         url = broker.url(vhost).replace(f"{broker.user}:{broker.password}@", "writer:secret-of-the-writer@")
         writer = RabbitPublisher([url], heartbeat_secs=10, signer=SIGNER)
         writer.publish(EventTemplate("p/PING", 77, json.JSONEncoder).for_stream(ALL, mid="m", ts=1.0))
         await rig.arrived(77)
         await asyncio.to_thread(writer.close, 1.0)
     finally:
-        await asyncio.to_thread(broker.ctl, "delete_user", "writer")
+        await asyncio.to_thread(broker.delete_user, "writer")
 
 
 async def test_rights_that_are_taken_away_are_said_once_until_they_are_back(
@@ -301,9 +302,9 @@ async def test_rights_that_are_taken_away_are_said_once_until_they_are_back(
         )
 
     async def may_write(what: str) -> None:
-        await asyncio.to_thread(broker.ctl, "set_permissions", "--vhost", vhost, "writer", "^$", what, "^$")
+        await asyncio.to_thread(broker.set_permissions, vhost, "writer", "^$", what, "^$")
 
-    await asyncio.to_thread(broker.ctl, "add_user", "writer", "secret-of-the-writer")
+    await asyncio.to_thread(broker.add_user, "writer", "secret-of-the-writer")
     try:
         await may_write("^realtime\\.events$")
         url = broker.url(vhost).replace(f"{broker.user}:{broker.password}@", "writer:secret-of-the-writer@")
@@ -313,7 +314,7 @@ async def test_rights_that_are_taken_away_are_said_once_until_they_are_back(
         lost = counted("realtime_broker_links_lost_total", role="publisher")
         await may_write("^$")
         # A channel remembers what it was allowed to.
-        await asyncio.to_thread(broker.ctl, "close_all_connections", "--vhost", vhost, "maintenance")
+        await asyncio.to_thread(broker.close_connections, vhost)
         publish(writer, 2)
         await until(lambda: len(tries) > 5, "it was tried again and again")
         assert "ACCESS_REFUSED" in str(writer.problem)
@@ -327,7 +328,7 @@ async def test_rights_that_are_taken_away_are_said_once_until_they_are_back(
         await until(lambda: writer.problem is None, "it says so")
         await asyncio.to_thread(writer.close, 1.0)
     finally:
-        await asyncio.to_thread(broker.ctl, "delete_user", "writer")
+        await asyncio.to_thread(broker.delete_user, "writer")
 
 
 _FORKING_PROGRAM = """

@@ -147,8 +147,7 @@ class Target:
 
     def bindings(self) -> set[str]:
         """The binding keys of all queues on the exchange of events."""
-        rows = self.rabbitmq.ctl("list_bindings", "-p", self.vhost, "source_name", "routing_key").splitlines()
-        return {key for source, _, key in (row.partition("\t") for row in rows) if source == EXCHANGE}
+        return set(self.rabbitmq.binding_keys(self.vhost, EXCHANGE))
 
     def publisher(self) -> ForeignPublisher:
         """A new connection to the broker."""
