@@ -36,6 +36,8 @@ _SHORT_STRINGS: Final = (1 << 10, 1 << 9, 1 << 8)
 _HEARTBEAT_FRAME: Final = b"\x08\0\0\0\0\0\0\xce"
 # aiormq takes a peer for dead of which it sees nothing.
 _SIGN_OF_LIFE_SECS: Final = 1.0
+# A peer that shook hands and fell silent answers no goodbye; asyncio waits 30 s for it.
+_TLS_GOODBYE_SECS: Final = 1.0
 # Deliveries are handed on for so long, then others get their turn: one read may hold hundreds, each for ten thousand
 # sockets.
 _TURN_SECS: Final = 0.005
@@ -91,6 +93,10 @@ class DeliveryTap(asyncio.Protocol):
         # By channel.
         self._coming: dict[int, _Coming] = {}
         self._passed_at = 0.0
+        # True from the first delivery on: before it, aiormq is still connecting and waits for certain frames.
+        self._consuming = False
+        # The peer said its goodbye while frames waited for their turn.
+        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -108,7 +114,11 @@ class DeliveryTap(asyncio.Protocol):
         self._inner.resume_writing()
 
     def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
+        if self._later is None:
+            return self._inner.eof_received()
+        self._ended = True
+        # As the inner one will answer: a TLS transport closes by itself, and warns of who would keep it open.
+        return self._transport.get_extra_info("sslcontext") is None
 
     def data_received(self, data: bytes) -> None:
         self._rest = self._rest + data if self._rest else data
@@ -156,6 +166,8 @@ class DeliveryTap(asyncio.Protocol):
         # The broker waits as well.
         if self._later is None:
             self._transport.resume_reading()
+            if self._ended:
+                self._inner.eof_received()
         else:
             self._transport.pause_reading()
 
@@ -164,11 +176,12 @@ class DeliveryTap(asyncio.Protocol):
         if others:
             self._passed_at = now
             self._inner.data_received(b"".join(others))
-        elif now - self._passed_at >= _SIGN_OF_LIFE_SECS:
+        elif self._consuming and now - self._passed_at >= _SIGN_OF_LIFE_SECS:
             self._passed_at = now
             self._inner.data_received(_HEARTBEAT_FRAME)
 
     def _take(self, kind: int, channel: int, payload: bytes) -> None:
+        self._consuming = True
         if kind == _METHOD:
             self._coming[channel] = _Coming(_routing_key(payload))
             return
@@ -269,6 +282,8 @@ class TappedTransport(TransportFactory):
         loop = asyncio.get_running_loop()
         tls: SSLContextProvider = kwargs.pop("ssl_context_provider")
         context = await tls.get_context() if url.scheme == "amqps" else None
+        if context is not None:
+            kwargs["ssl_shutdown_timeout"] = _TLS_GOODBYE_SECS
         reader = asyncio.StreamReader()
         inner = asyncio.StreamReaderProtocol(reader)
         try:

@@ -345,7 +345,8 @@ class _Worker(threading.Thread):
                     break
         self._window = WINDOW_EVENTS
         self._hosts.steady()
-        if self._refused:
+        # A nack may come of a failing disk or of a host that is going away.
+        if self._refused and confirmed:
             self._works()
         for outgoing in answered:
             outgoing.settle(confirmed)

@@ -48,8 +48,8 @@ class Inner(asyncio.Protocol):
 class Transport(asyncio.Transport):
     """Counts how often the broker has to wait."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, extra: dict[str, Any] | None = None) -> None:
+        super().__init__(extra)
         self.paused = False
         self.pauses = 0
 
@@ -246,6 +246,14 @@ async def test_deliveries_alone_are_a_sign_of_life(tapped: Tapped) -> None:
     assert tapped.inner.seen == OTHER[1]
 
 
+async def test_before_the_first_delivery_aiormq_sees_nothing_but_the_broker_s_bytes(tapped: Tapped) -> None:
+    """It takes what follows its own words for the answer to them."""
+    start = frame.marshal(commands.Connection.Start(0, 9, {"product": "x" * 400}, "PLAIN", "en_US"), 0)
+    for part in (start[:200], start[200:]):
+        await tapped.feed(part)
+    assert tapped.inner.seen == start
+
+
 async def test_many_deliveries_let_others_have_their_turns() -> None:
     turns = 0
     came: list[int] = []
@@ -284,6 +292,20 @@ async def test_nothing_is_handed_on_after_the_connection() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(came) == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_end_comes_after_what_was_sent_before_it(tls: bool) -> None:
+    inner = Inner()
+    tap = DeliveryTap(inner, lambda _: time.sleep(0.01))
+    transport = Transport({"sslcontext": object()} if tls else None)
+    tap.connection_made(transport)
+    tap.data_received(b"".join(delivery("all", b"{}") * 3) + OTHER[0])
+    assert tap.eof_received() is not tls
+    assert (inner.calls, inner.seen) == ([transport], OTHER[1])
+    while transport.paused:
+        await asyncio.sleep(0)
+    assert (inner.calls, inner.seen) == ([transport, "eof"], OTHER[1] + OTHER[0])
 
 
 async def test_everything_else_of_a_transport_goes_through(tapped: Tapped) -> None:
