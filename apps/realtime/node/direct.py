@@ -26,7 +26,7 @@ class DirectSocket:
     @classmethod
     def behind(cls, send: Send) -> "DirectSocket | None":
         """The socket that ASGI's `send` of an accepted WebSocket writes to; None where it cannot be reached safely."""
-        protocol: Any = next(iter(getattr(send, "args", ())), None)
+        protocol = _protocol(send)
         transport: Any = getattr(protocol, "transport", None)
         tcp = sys.modules.get("twisted.internet.tcp")
         if tcp is None or not isinstance(transport, tcp.Server):
@@ -46,8 +46,7 @@ class DirectSocket:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        transport = self._transport
-        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
+        return _buffered_bytes(self._transport)
 
     def write(self, data: bytes) -> int:
         """Write whole frames behind all that was written before; returns `unsent_bytes`.
@@ -69,3 +68,25 @@ class DirectSocket:
             return 0
         transport.write(data[sent:])
         return self.unsent_bytes
+
+
+def transport_unsent_bytes(send: Send) -> int:
+    """Bytes that the server took and the kernel did not: Twisted's buffers behind Daphne's `send`; 0 elsewhere.
+
+    Servers that push back (uvicorn) leave the bytes in our own queue instead.
+    """
+    transport: Any = getattr(_protocol(send), "transport", None)
+    try:
+        # TLS in Daphne itself wraps the TCP transport.
+        return _buffered_bytes(getattr(transport, "transport", transport))
+    except AttributeError:
+        return 0
+
+
+def _protocol(send: Send) -> Any:
+    """Autobahn's protocol: Daphne's `send` is bound to it."""
+    return next(iter(getattr(send, "args", ())), None)
+
+
+def _buffered_bytes(transport: Any) -> int:
+    return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)

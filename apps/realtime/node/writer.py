@@ -13,7 +13,7 @@ from ..core.codes import CloseCode
 from ..core.events import Event
 from ..core.framing import websocket_message
 from ..core.window import WINDOW_BYTES
-from .direct import DirectSocket, Send
+from .direct import DirectSocket, Send, transport_unsent_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,14 @@ class TurnEnd:
 class SocketWriter(ABC):
     """Callers never wait. `on_behind` is called when a write shows that the reader is too far behind."""
 
+    __slots__ = ("_closing", "_on_behind", "_send", "_unsent_max_bytes")
+
+    def __init__(self, send: Send, on_behind: Callable[[], None], unsent_max_bytes: int) -> None:
+        self._send = send
+        self._on_behind = on_behind
+        self._unsent_max_bytes = unsent_max_bytes
+        self._closing = False
+
     @property
     @abstractmethod
     def is_behind(self) -> bool:
@@ -69,13 +77,27 @@ class SocketWriter(ABC):
     def write_text(self, text: str) -> None:
         """Write a frame of this socket alone; the same."""
 
-    @abstractmethod
     def close(self, code: CloseCode) -> None:
         """Close the socket after what was written, or at once where the reader must not get it or is too slow to."""
+        if self._closing:
+            return
+        self._closing = True
+        if code in _AT_ONCE:
+            self._forget()
+        self._end({"type": "websocket.close", "code": int(code)})
 
-    @abstractmethod
     def abandon(self) -> None:
         """The socket is gone."""
+        self._closing = True
+        self._forget()
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drop what was not written yet."""
+
+    @abstractmethod
+    def _end(self, message: dict[str, Any]) -> None:
+        """Send this after what was written."""
 
 
 def make_writer(send: Send, turn_end: TurnEnd, on_behind: Callable[[], None], unsent_max_bytes: int) -> SocketWriter:
@@ -91,7 +113,7 @@ def make_writer(send: Send, turn_end: TurnEnd, on_behind: Callable[[], None], un
 class DirectWriter(SocketWriter):
     """Under Daphne."""
 
-    __slots__ = ("_closing", "_first", "_on_behind", "_rest", "_send", "_socket", "_turn_end", "_unsent_max_bytes")
+    __slots__ = ("_first", "_goodbye", "_rest", "_socket", "_turn_end")
 
     def __init__(
         self,
@@ -101,16 +123,14 @@ class DirectWriter(SocketWriter):
         on_behind: Callable[[], None],
         unsent_max_bytes: int,
     ) -> None:
+        super().__init__(send, on_behind, unsent_max_bytes)
         self._socket = socket
-        self._send = send
         self._turn_end = turn_end
-        self._on_behind = on_behind
-        self._unsent_max_bytes = unsent_max_bytes
         # What came in this turn of the loop: mostly one frame, for which there is no list.
         self._first: bytes | None = None
         self._rest: list[bytes] = []
-        # The last message, while it is on its way; True once nothing more may follow.
-        self._closing: asyncio.Future[None] | bool = False
+        # The last message, while it is on its way.
+        self._goodbye: asyncio.Future[None] | None = None
 
     @property
     def is_behind(self) -> bool:
@@ -143,22 +163,13 @@ class DirectWriter(SocketWriter):
         if self._socket.write(data) > self._unsent_max_bytes and not self._closing:
             self._on_behind()
 
-    def close(self, code: CloseCode) -> None:
-        if self._closing:
-            return
-        self._closing = True
-        if code in _AT_ONCE:
-            self._forget()
-        self.flush()
-        self._closing = asyncio.ensure_future(self._send({"type": "websocket.close", "code": int(code)}))
-
-    def abandon(self) -> None:
-        self._closing = self._closing or True
-        self._forget()
-
     def _forget(self) -> None:
         self._first = None
         self._rest.clear()
+
+    def _end(self, message: dict[str, Any]) -> None:
+        self.flush()
+        self._goodbye = asyncio.ensure_future(self._send(message))
 
 
 class PlainWriter(SocketWriter):
@@ -168,14 +179,11 @@ class PlainWriter(SocketWriter):
     _CHECK_EVERY_BYTES: Final = 64 * 1024
 
     def __init__(self, send: Send, on_behind: Callable[[], None], unsent_max_bytes: int) -> None:
-        self._send = send
-        self._on_behind = on_behind
-        self._unsent_max_bytes = unsent_max_bytes
+        super().__init__(send, on_behind, unsent_max_bytes)
         # Messages with their size in bytes.
         self._queue: deque[tuple[dict[str, Any], int]] = deque()
         self._queued_bytes = 0
         self._unchecked_bytes = 0
-        self._closing = False
         self._drainer: asyncio.Task[None] | None = None
 
     @property
@@ -199,20 +207,17 @@ class PlainWriter(SocketWriter):
         if self._unchecked_bytes >= self._CHECK_EVERY_BYTES and self.is_behind:
             self._on_behind()
 
-    def close(self, code: CloseCode) -> None:
-        if self._closing:
-            return
-        self._closing = True
-        if code in _AT_ONCE:
-            self._queue.clear()
-        self._queue.append(({"type": "websocket.close", "code": int(code)}, 0))
-        self._wake()
-
     def abandon(self) -> None:
-        self._closing = True
-        self._queue.clear()
+        super().abandon()
         if self._drainer is not None:
             self._drainer.cancel()
+
+    def _forget(self) -> None:
+        self._queue.clear()
+
+    def _end(self, message: dict[str, Any]) -> None:
+        self._queue.append((message, 0))
+        self._wake()
 
     def _wake(self) -> None:
         if self._drainer is None:
@@ -233,18 +238,3 @@ class PlainWriter(SocketWriter):
                 await self._send({"type": "websocket.close", "code": int(CloseCode.RESYNC)})
         finally:
             self._drainer = None
-
-
-def transport_unsent_bytes(send: Send) -> int:
-    """Bytes that the server took and the kernel did not: Twisted's buffers behind Daphne's `send`; 0 elsewhere.
-
-    Servers that push back (uvicorn) leave the bytes in our own queue instead.
-    """
-    protocol: Any = next(iter(getattr(send, "args", ())), None)
-    transport: Any = getattr(protocol, "transport", None)
-    # TLS in Daphne itself wraps the TCP transport.
-    transport = getattr(transport, "transport", transport)
-    try:
-        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
-    except AttributeError:
-        return 0

@@ -11,13 +11,13 @@ from apps.realtime.core.codes import CloseCode
 from apps.realtime.core.events import Event
 from apps.realtime.core.framing import websocket_message
 from apps.realtime.core.names import ALL
+from apps.realtime.node.direct import transport_unsent_bytes
 from apps.realtime.node.writer import (
     UNSENT_MAX_BYTES,
     DirectWriter,
     PlainWriter,
     TurnEnd,
     make_writer,
-    transport_unsent_bytes,
 )
 from tests.unit.realtime.node.daphne import DaphneSocket
 
