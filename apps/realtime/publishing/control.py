@@ -3,12 +3,12 @@
 from typing import Any
 from uuid import uuid4
 
-from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, router
 from django.http import HttpRequest
 
 from ..core.control import Change
 from ..topics import Topic, topic_registry
-from .process import publishing_process
+from .push import publish_after_commit
 from .targets import user_id_of
 
 
@@ -50,12 +50,4 @@ def sign_out_everywhere(user: Any, *, keep: HttpRequest | None = None) -> None:
 
 def announce(change: Change, *, using: str = DEFAULT_DB_ALIAS) -> None:
     """Have the nodes look again, after the commit; the caller waits for nothing."""
-
-    def publish() -> None:
-        publishing_process().publisher.publish(change.event(uuid4().hex))
-
-    # Asking `on_commit` outside a transaction would open a database connection, in the event loop too.
-    if connections[using].in_atomic_block:
-        transaction.on_commit(publish, using=using, robust=True)
-    else:
-        publish()
+    publish_after_commit([change.event(uuid4().hex)], using)

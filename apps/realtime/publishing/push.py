@@ -28,12 +28,7 @@ def push(to: Recipient, id: str, data: object = None, *, using: str = DEFAULT_DB
         BadRecipient: `to` names nobody.
         UnknownTopic: a topic that no `@topic` pattern declares.
     """
-    events = events_for(to, id, data)
-    # Asking `on_commit` outside a transaction would open a database connection, in the event loop too.
-    if connections[using].in_atomic_block:
-        transaction.on_commit(lambda: _publish(events), using=using, robust=True)
-    else:
-        _publish(events)
+    publish_after_commit(events_for(to, id, data), using)
 
 
 def events_for(to: Recipient, id: str, data: object) -> list[Event]:
@@ -41,6 +36,15 @@ def events_for(to: Recipient, id: str, data: object) -> list[Event]:
     template = EventTemplate(id, data, DjangoJSONEncoder)
     now = time.time()
     return [template.for_stream(stream, mid=uuid4().hex, ts=now) for stream in streams_of(to, topic_registry())]
+
+
+def publish_after_commit(events: list[Event], using: str) -> None:
+    """Hand the events over, in a transaction of this database after its commit; nobody waits for the broker."""
+    # Asking `on_commit` outside a transaction would open a database connection, in the event loop too.
+    if connections[using].in_atomic_block:
+        transaction.on_commit(lambda: _publish(events), using=using, robust=True)
+    else:
+        _publish(events)
 
 
 def _publish(events: list[Event]) -> None:
