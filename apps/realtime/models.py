@@ -44,9 +44,10 @@ class SignIn(models.Model):
         return f"sign-in of user {self.user_id}"
 
     @classmethod
-    def standing(cls, marks: Collection[str]) -> set[tuple[str, str]]:
-        """Mark and user of those of the sign-ins whose tokens open sockets."""
-        return set(cls.objects.filter(mark__in=marks, ended=False).values_list("mark", "user_id"))
+    def standing(cls, marks: Collection[str]) -> dict[tuple[str, str], str]:
+        """Those of the sign-ins whose tokens open sockets: the password's digest by mark and user."""
+        rows = cls.objects.filter(mark__in=marks, ended=False).values_list("mark", "user_id", "password")
+        return {(mark, user_id): password for mark, user_id, password in rows}
 
     @classmethod
     def touch(cls, mark: str, user_id: str, password: str) -> bool:

@@ -4,7 +4,7 @@ All functions use the database and are called in a thread.
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Container, Iterable, Mapping
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -47,10 +47,7 @@ def identify(tokens: Collection[str], now: float) -> list[Identity | TokenRefuse
     """
     verified = [_verified(token, now) for token in tokens]
     claimed = [claims for claims in verified if isinstance(claims, Claims)]
-    marks = {claims.mark for claims in claimed} - {NO_SESSION}
-    standing = SignIn.standing(marks) if marks else set()
-    users = _active_users({claims.user_id for claims in claimed}) if claimed else {}
-    digests = {user_id: password_digest(user) for user_id, user in users.items()}
+    standing, digests = _standing(claimed)
     return [
         claims if isinstance(claims, TokenRefused) else _identified(claims, standing, digests) for claims in verified
     ]
@@ -63,7 +60,9 @@ def _verified(token: str, now: float) -> Claims | TokenRefused:
         return refused
 
 
-def _identified(claims: Claims, standing: Set[tuple[str, str]], digests: Mapping[str, str]) -> Identity | TokenRefused:
+def _identified(
+    claims: Claims, standing: Container[tuple[str, str]], digests: Mapping[str, str]
+) -> Identity | TokenRefused:
     if claims.mark != NO_SESSION and (claims.mark, claims.user_id) not in standing:
         return TokenRefused("its sign-in has ended")
     digest = digests.get(claims.user_id)
@@ -82,20 +81,23 @@ def endings(identities: Collection[Identity]) -> dict[Identity, Ending]:
     Raises:
         django.db.Error: no verdict is possible.
     """
-    users = _active_users({who.user_id for who in identities})
-    digests = {user_id: password_digest(user) for user_id, user in users.items()}
-    marks = {who.mark for who in identities if who.mark != NO_SESSION}
-    standing = SignIn.objects.filter(mark__in=marks, ended=False).values_list("mark", "user_id", "password")
-    passwords = {(mark, user_id): password for mark, user_id, password in standing}
+    standing, digests = _standing(identities)
     found: dict[Identity, Ending] = {}
     for who in identities:
-        held = passwords.get((who.mark, who.user_id))
+        held = standing.get((who.mark, who.user_id))
         if who.user_id not in digests or (who.mark != NO_SESSION and held is None):
             found[who] = Ending.SIGN_IN
         # Its token's counts, too: while Django's key is rotated, the row may be of a process that has the other key.
         elif not any(constant_time_compare(one or "", digests[who.user_id]) for one in (held, who.password)):
             found[who] = Ending.PASSWORD
     return found
+
+
+def _standing(claimed: Collection[Claims | Identity]) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
+    """The sign-ins that stand among these, and the password's digest of each of their users who is active."""
+    standing = SignIn.standing({who.mark for who in claimed} - {NO_SESSION})
+    users = _active_users({who.user_id for who in claimed})
+    return standing, {user_id: password_digest(user) for user_id, user in users.items()}
 
 
 def allowed_topics(user_id: str, names: Iterable[str], registry: TopicRegistry) -> dict[str, Stream | None]:

@@ -61,7 +61,7 @@ def test_a_program_that_signs_a_user_out_without_a_session_ends_nothing(alice: A
     SignIn.touch("m" * 32, str(alice.pk), "")
     for request in (None, RequestFactory().get("/")):
         user_logged_out.send(sender=type(alice), request=request, user=alice)
-    assert SignIn.standing(["m" * 32]) == {("m" * 32, str(alice.pk))}
+    assert SignIn.standing(["m" * 32]).keys() == {("m" * 32, str(alice.pk))}
     assert told() == []
 
 
