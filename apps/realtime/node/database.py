@@ -133,3 +133,27 @@ def copied(error: Exception) -> Exception:
     copy = type(error)(*error.args)
     copy.__cause__ = error
     return copy
+
+
+class Outage:
+    """Says once that the questions of a kind get no answer, until one of them does; `what` begins the sentence.
+
+    Attributes:
+        lasts: whether the last one got none.
+    """
+
+    def __init__(self, log: logging.Logger, what: str) -> None:
+        self._log = log
+        self._what = what
+        self.lasts = False
+
+    def goes_on(self, error: Exception) -> None:
+        """A question failed."""
+        if not self.lasts:
+            self.lasts = True
+            mistake = None if isinstance(error, Error | TimeoutError) else error
+            self._log.warning("%s cannot be looked up: %r", self._what, error, exc_info=mistake)
+
+    def is_over(self) -> None:
+        """A question was answered."""
+        self.lasts = False

@@ -11,13 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import suppress
 from typing import Final, Protocol
 
-from django.db import Error as DatabaseError
-
 from .. import metrics
 from ..core.names import Stream
 from ..topics import TopicRegistry
 from . import identity
-from .database import DatabaseThreads
+from .database import DatabaseThreads, Outage
 from .identity import Wish
 from .shared_feed import Member
 
@@ -75,7 +73,7 @@ class TopicRights:
         # What is to be asked, oldest first, and the slow apart: one rule that hangs must not keep others waiting.
         self._wanted: dict[bool, dict[_Right, None]] = {False: {}, True: {}}
         self._askers: dict[bool, asyncio.Task[None]] = {}
-        self._failing = False
+        self._outage = Outage(logger, "Rights to topics")
         self._checking: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
 
@@ -193,12 +191,9 @@ class TopicRights:
         try:
             answers = await self._database.ask(identity.verdicts, wishes, self._registry, BATCH_SECS)
         except Exception as error:
-            if not self._failing:
-                self._failing = True
-                mistake = None if isinstance(error, DatabaseError | TimeoutError) else error
-                logger.warning("Rights to topics cannot be looked up: %r", error, exc_info=mistake)
+            self._outage.goes_on(error)
             return dict.fromkeys(wishes), not isinstance(error, TimeoutError)
-        self._failing = False
+        self._outage.is_over()
         return answers, True
 
     def _answer(self, right: _Right, verdict: bool | None, asked_at: float, *, slow: bool = False) -> None:

@@ -10,13 +10,11 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Final, Protocol
 
-from django.db import Error as DatabaseError
-
 from ..core.control import Change
 from ..core.names import topic_stream
 from ..core.session import Identity
 from . import identity
-from .database import DatabaseThreads
+from .database import DatabaseThreads, Outage
 from .identity import Ending
 from .rights import TopicRights
 
@@ -59,7 +57,7 @@ class Standing:
         self._everyone_due = asyncio.Event()
         # Whose password is another one, and when that was seen first.
         self._doubts: dict[Identity, float] = {}
-        self._failing = False
+        self._outage = Outage(logger, "Sign-ins")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -137,7 +135,7 @@ class Standing:
     async def _run_for_all(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(RETRY_SECS if self._failing else self._check_every_secs):
+                async with asyncio.timeout(RETRY_SECS if self._outage.lasts else self._check_every_secs):
                     await self._everyone_due.wait()
             self._everyone_due.clear()
             await self._check(self._identities(self._guests))
@@ -154,9 +152,9 @@ class Standing:
             try:
                 endings = await self._database.ask(identity.endings, batch)
             except Exception as error:
-                self._failed(error)
+                self._outage.goes_on(error)
                 return False
-            self._failing = False
+            self._outage.is_over()
             for who in batch:
                 self._decide(who, endings.get(who), asked_at)
         return True
@@ -171,9 +169,3 @@ class Standing:
                 # Not one that has shown a newer token meanwhile.
                 if guest.identity == who:
                     guest.revoke()
-
-    def _failed(self, error: Exception) -> None:
-        if not self._failing:
-            self._failing = True
-            mistake = None if isinstance(error, DatabaseError | TimeoutError) else error
-            logger.warning("Sign-ins cannot be looked up: %r", error, exc_info=mistake)
