@@ -3,11 +3,8 @@
 import argparse
 import asyncio
 import os
-import re
 import shutil
-import signal
 import sys
-import time
 from pathlib import Path
 
 import django
@@ -25,51 +22,18 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     django.setup()
-    return asyncio.run(run(quick=options.quick, only=options.only))
-
-
-async def run(*, quick: bool, only: str) -> int:
-    """Start the site, play the lines, judge, print, write."""
     # They read Django's settings.
     from tests.chaos import sizes
-    from tests.chaos.card import HEADING, Card
     from tests.chaos.lines import lines
     from tests.chaos.plant import Plant
+    from tests.chaos.run import run
     from tests.chaos.stage import Stage
 
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    size = sizes.QUICK if quick else sizes.FULL
-    plant = Plant(FOLDER, size)
-    stage = Stage(plant, quick=quick)
-    began = time.monotonic()
-    task = asyncio.current_task()
-    assert task is not None
-    # Everything that was started is in sessions of its own: whoever ends this process ends all of it.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        await plant.start()
-        print(f"{len(plant.tabs)} tabs of {len(plant.users)} users on {len(plant.nodes)} nodes. Logs: {FOLDER}")
-        print(HEADING, flush=True)
-        for line in lines(size):
-            if not re.search(only, line.name):
-                continue
-            before = set(stage.lines)
-            await stage.play(line)
-            new = stage.lines.keys() - before
-            card = Card(stage, timed=new)
-            for name, played in stage.lines.items():
-                if name in new:
-                    print(card.line(played), flush=True)
-        await stage.finish()
-        card = Card(stage)
-    finally:
-        await plant.close()
-    card.write(CARD, FOLDER / "wrong.txt")
-    print(card.end(whole=not only))
-    fine = card.is_fine and (card.control_sees or bool(only))
-    print(f"{'As asked' if fine else 'NOT as asked'}, {time.monotonic() - began:.0f} s. {CARD}")
-    return 0 if fine else 1
+    size = sizes.QUICK if options.quick else sizes.FULL
+    stage = Stage(Plant(FOLDER, size), quick=options.quick)
+    return asyncio.run(run(stage, lines(size), only=options.only, file=CARD))
 
 
 if __name__ == "__main__":

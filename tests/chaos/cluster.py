@@ -5,7 +5,6 @@ import asyncio
 import os
 import re
 import shutil
-import signal
 import sys
 import time
 from collections import defaultdict
@@ -192,41 +191,6 @@ class Faults:
                 self.moved[line].append((name, time.monotonic() - began))
 
 
-async def run(only: str) -> int:
-    """Start the site, play the lines, judge, print, write."""
-    from tests.chaos.card import HEADING, Card
-
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
-    plant = ClusterPlant(FOLDER, SIZE_OF_RUN)
-    stage, faults = Stage(plant, quick=False), Faults(plant)
-    began = time.monotonic()
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        await plant.start()
-        print(f"{len(plant.tabs)} tabs on {len(plant.nodes)} nodes, {SIZE} hosts of RabbitMQ. Logs: {FOLDER}")
-        print(HEADING, flush=True)
-        for line in faults.lines():
-            if not re.search(only, line.name):
-                continue
-            await stage.play(line)
-            print(Card(stage, timed={line.name}).line(line))
-            moved = ", ".join(f"{name} {secs:.1f} s" for name, secs in faults.moved[line.name])
-            print(f"       on another host after: {moved or 'nobody was on it'}", flush=True)
-        if not await plant.until(lambda: plant.ledger.unconfirmed() == 0, _PATIENCE_SECS):
-            stage.wrong[line.name].append(f"{plant.ledger.unconfirmed()} events were never confirmed")
-        card = Card(stage)
-    finally:
-        await plant.close()
-    card.write(CARD, FOLDER / "wrong.txt")
-    print(card.end(whole=not only))
-    fine = card.is_fine and (card.control_sees or bool(only))
-    print(f"{'As asked' if fine else 'NOT as asked'}, {time.monotonic() - began:.0f} s. {CARD}")
-    return 0 if fine else 1
-
-
 def main() -> int:
     """Run it; 0 when every figure is as asked."""
     parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
@@ -234,7 +198,19 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     django.setup()
-    return asyncio.run(run(options.only))
+    # It reads Django's settings.
+    from tests.chaos.run import run
+
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    plant = ClusterPlant(FOLDER, SIZE_OF_RUN)
+    faults = Faults(plant)
+
+    def say(line: Line) -> None:
+        moved = ", ".join(f"{name} {secs:.1f} s" for name, secs in faults.moved[line.name])
+        print(f"       on another host after: {moved or 'nobody was on it'}", flush=True)
+
+    return asyncio.run(run(Stage(plant, quick=False), faults.lines(), only=options.only, file=CARD, say=say))
 
 
 if __name__ == "__main__":
