@@ -15,7 +15,6 @@ from ops.services import Postgres, RabbitMQ
 from tests.services.rigs.clients import Dialect, Tab
 from tests.services.rigs.people import Person
 from tests.services.rigs.proxy import TcpProxy
-from tests.services.rigs.shell import Shell
 from tests.services.rigs.site import PASSWORD, SECRETS, Node
 from tests.services.rigs.target import Target, claims_of, metrics, open_target
 
@@ -27,6 +26,13 @@ SETTINGS: Final = {
     "REALTIME_SIGN_IN_CHECK_SECS": "3600",
 }
 PROMISED_SECS: Final = 2.0
+PREAMBLE: Final = """
+from apps.realtime import *
+from django.contrib.auth.models import Group, Permission, User
+user = lambda name: User.objects.get(username=name)
+editing = Permission.objects.get(codename='change_article')
+"""
+Shell = Callable[[str], object]
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +59,16 @@ def nodes(target: Target) -> list[Node]:
 
 
 @pytest.fixture(scope="module")
-def shell(target: Target, nodes: list[Node]) -> Iterator[Shell]:
-    """A third process of the site."""
-    with Shell(target.site) as shell:
-        shell.run(
-            "from apps.realtime import *\n"
-            "from django.contrib.auth.models import Group, Permission, User\n"
-            "user = lambda name: User.objects.get(username=name)\n"
-            "editing = Permission.objects.get(codename='change_article')\n"
-        )
-        yield shell
+def shell(target: Target, nodes: list[Node]) -> Shell:
+    """Statements in processes of the site's beside its nodes, with names that all of them use."""
+    return lambda program: target.site.shell(PREAMBLE + program)
 
 
 @pytest.fixture(scope="module")
 def editor(target: Target, nodes: list[Node], shell: Shell) -> Person:
     """Somebody to whom nothing happens, and who may hear every topic."""
     target.ensure_user("editor")
-    shell.run("user('editor').user_permissions.add(editing)")
+    shell("user('editor').user_permissions.add(editing)")
     return target.person(nodes[0], "editor")
 
 
@@ -168,7 +167,7 @@ async def test_what_an_operator_does_to_a_user_closes_all_of_the_users_sockets(
     tabs = await tabs_on(nodes, person)
     bystander = await tabs_on(nodes[:1], editor, dialects=("v1",))
     began = time.monotonic()
-    await asyncio.to_thread(shell.run, f"someone = user('{name}'); {change}")
+    await asyncio.to_thread(shell, f"someone = user('{name}'); {change}")
     await assert_closed(tabs, began)
     await assert_refused(nodes[0], person.tokens[-1])
     await assert_alive(target, bystander)
@@ -221,7 +220,7 @@ async def test_a_sign_out_in_one_of_fifty_tabs_while_events_flow(
     events = 250  # less than a window
     flowing = asyncio.create_task(
         asyncio.to_thread(
-            shell.run,
+            shell,
             "import time\n"
             f"someone, began = user('{name}'), time.monotonic()\n"
             f"for number in range({events}):\n"
@@ -271,7 +270,7 @@ async def test_what_the_project_revokes_ends_at_once_on_every_node(
     lost = await tabs_on(nodes, target.person(nodes[0], name), dialects=("v1",), topics=("open-1", "open-2"))
     kept = await tabs_on(nodes, editor, dialects=("v1",), topics=("open-1",))
     began = time.monotonic()
-    await asyncio.to_thread(shell.run, f"revoke(user('{name}'), Topic('open-1'))")
+    await asyncio.to_thread(shell, f"revoke(user('{name}'), Topic('open-1'))")
     await assert_lost(target, lost, kept, "open-1", began)
 
 
@@ -292,13 +291,15 @@ WAYS: Final = {
 async def test_a_permission_that_is_taken_away_ends_the_topic_that_it_rules(
     target: Target, nodes: list[Node], shell: Shell, editor: Person, name: str, give: str, take: str
 ) -> None:
-    group = f"group = Group.objects.create(name='group of {name}'); group.permissions.add(editing)"
-    await asyncio.to_thread(shell.run, f"someone = user('{name}'); {group}; {give}")
+    someone, group = f"someone = user('{name}')", f"name='group of {name}'"
+    await asyncio.to_thread(
+        shell, f"{someone}; group = Group.objects.create({group}); group.permissions.add(editing); {give}"
+    )
     lost = await tabs_on(nodes, target.person(nodes[0], name), dialects=("v1",), topics=("editors",))
     kept = await tabs_on(nodes[:1], editor, dialects=("v1",), topics=("editors",))
     assert all(tab.verdict("topic.editors")["state"] == "new" for tab in (*lost, *kept))
     began = time.monotonic()
-    await asyncio.to_thread(shell.run, take)
+    await asyncio.to_thread(shell, f"{someone}; group = Group.objects.get({group}); {take}")
     await assert_lost(target, lost, kept, "editors", began)
 
 
