@@ -14,7 +14,9 @@ from django.db.backends.signals import connection_created
 
 from apps.realtime.brokers.base import Settled
 from apps.realtime.core.events import Event
+from apps.realtime.core.names import Stream
 from apps.realtime.models import SignIn
+from apps.realtime.publishing import store
 from apps.realtime.publishing.process import PublishingProcess
 from apps.realtime.signin import password_digest
 from apps.realtime.tokens import issue_token
@@ -24,6 +26,7 @@ _THREAD_END_SECS = 10.0
 
 MakeUser = Callable[..., Any]
 MakeToken = Callable[..., str]
+Woken = list[list[Stream]]
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +104,25 @@ def published(process: PublishingProcess) -> RecordingPublisher:
     publisher = RecordingPublisher()
     process._publisher = publisher
     return publisher
+
+
+class RecordingOutbox:
+    """Remembers what it was woken for."""
+
+    def __init__(self) -> None:
+        self.woken: Woken = []
+
+    def wake(self, streams: list[Stream]) -> None:
+        self.woken.append(streams)
+
+
+@pytest.fixture
+def woken(process: PublishingProcess, monkeypatch: pytest.MonkeyPatch) -> Woken:
+    """The streams of each wake-up, on a database that claims to be a file."""
+    outbox = RecordingOutbox()
+    process._outbox = outbox  # type: ignore[assignment]
+    monkeypatch.setattr(store, "_is_in_memory", lambda _: False)
+    return outbox.woken
 
 
 @topic("news")

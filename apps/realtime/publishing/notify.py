@@ -1,24 +1,14 @@
 """`notify`: durable events (docs/publishing.md)."""
 
-import time
-from typing import Final
-from uuid import uuid4
-
 from asgiref.sync import sync_to_async
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.asyncio import async_unsafe
 
 from ..conf import realtime_settings
-from ..core.events import SEQ_MAX_BYTES, Event, EventTemplate
-from ..core.names import Stream
+from ..core.events import EventTemplate
 from ..topics import topic_registry
-from .process import publishing_process
-from .targets import Recipient, existing_streams_of
-
-# Rows of one INSERT; more make it no quicker, and SQLite takes a limited number of parameters.
-_ROWS_PER_INSERT: Final = 200
+from .store import store
+from .targets import Recipient, existing_targets_of
 
 
 @async_unsafe("notify() uses the database. In async code, call `await anotify(…)` instead.")
@@ -57,16 +47,7 @@ def notify(
             f"using={using!r}: durable events are numbered in REALTIME_DATABASE = {alias!r}, and a row in another "
             "database could not be part of the same transaction"
         )
-    template = EventTemplate(id, data, DjangoJSONEncoder, title=title, url=url)
-    streams = existing_streams_of(to, topic_registry())
-    now = time.time()
-    if not streams:
-        return
-    events = [template.for_stream(one, mid=uuid4().hex, ts=now, room_bytes=SEQ_MAX_BYTES) for one in streams]
-    # Without a savepoint, as Django's bulk_create: an error leaves the caller's transaction to be rolled back.
-    with transaction.atomic(using=alias, savepoint=False):
-        _insert(alias, events)
-        transaction.on_commit(lambda: _wake(alias, streams), using=alias, robust=True)
+    store(EventTemplate(id, data, DjangoJSONEncoder, title=title, url=url), existing_targets_of(to, topic_registry()))
 
 
 async def anotify(
@@ -80,32 +61,3 @@ async def anotify(
 ) -> None:
     """`notify` for async code."""
     await sync_to_async(notify)(to, id, data, title=title, url=url, using=using)
-
-
-def _insert(alias: str, events: list[Event]) -> None:
-    # 10,000 rows take a quarter of a second of CPU this way and a whole one as model objects. `created_at` is set by
-    # the database.
-    from .sql import TABLES
-
-    with connections[alias].cursor() as cursor:
-        for start in range(0, len(events), _ROWS_PER_INSERT):
-            part = events[start : start + _ROWS_PER_INSERT]
-            cursor.execute(
-                f"INSERT INTO {TABLES.event} (stream, mid, event_id, frame) "  # noqa: S608 - no name but ours
-                f"VALUES {', '.join(['(%s, %s, %s, %s)'] * len(part))}",
-                [value for event in part for value in (event.stream, event.mid, event.id, event.frame)],
-            )
-
-
-def _wake(alias: str, streams: list[Stream]) -> None:
-    connection = connections[alias]
-    # A test that runs the hooks of a transaction which never commits: there is nothing that another connection sees.
-    if connection.in_atomic_block:
-        return
-    # A database in memory is a test's, too: a second connection would lock the first one out.
-    if not _is_in_memory(connection):
-        publishing_process().outbox.wake(streams)
-
-
-def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
-    return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())  # type: ignore[attr-defined]

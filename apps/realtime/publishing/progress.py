@@ -14,7 +14,7 @@ from ..core.errors import RealtimeError
 from ..topics import topic_registry
 from .notify import notify
 from .push import push
-from .targets import Recipient, existing_streams_of
+from .targets import Recipient, existing_targets_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class task_progress:
     @async_unsafe("The end of a task is stored in the database. In async code, write `async with task_progress(…)`.")
     def __enter__(self) -> Self:
         # Who does not exist is refused before the work, not after it.
-        existing_streams_of(self._to, topic_registry())
+        existing_targets_of(self._to, topic_registry())
         self._tick()
         return self
 

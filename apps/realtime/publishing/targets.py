@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -31,6 +31,13 @@ _KEYS_PER_QUERY: Final = 500
 Recipient = Any
 
 
+class Target(NamedTuple):
+    """Where an event goes; `user_id` is the primary key as text of a user: a stream's name may hide it."""
+
+    stream: Stream
+    user_id: str | None
+
+
 def streams_of(to: Recipient, topics: TopicRegistry) -> list[Stream]:
     """The streams of one recipient or of many, each once, in the order given.
 
@@ -38,29 +45,29 @@ def streams_of(to: Recipient, topics: TopicRegistry) -> list[Stream]:
         BadRecipient: nobody, an unsaved user, or a value that names no user.
         UnknownTopic: a topic that no pattern declares.
     """
-    return list(dict.fromkeys(_stream_of(one, topics) for one in _each(to)))
+    return list(dict.fromkeys(_target_of(one, topics).stream for one in _each(to)))
 
 
-def existing_streams_of(to: Recipient, topics: TopicRegistry) -> list[Stream]:
-    """The same, where every user has to exist. It uses the database for those that do not come from there: keys, and
-    objects that were never saved.
+def existing_targets_of(to: Recipient, topics: TopicRegistry) -> list[Target]:
+    """The same with their users, each of whom has to exist. It uses the database for those that do not come from there:
+    keys, and objects that were never saved.
 
     Raises:
         BadRecipient: nobody, or a user who does not exist.
         UnknownTopic: a topic that no pattern declares.
     """
-    streams: dict[Stream, None] = {}
+    targets: dict[Target, None] = {}
     # By the key as the database has it, so that "07" and 7 are one user.
     claimed: dict[Any, Recipient] = {}
     for one in _each(to):
-        stream = _stream_of(one, topics)
-        if not isinstance(one, Topic | Everyone) and not _was_saved(one):
+        target = _target_of(one, topics)
+        if target.user_id is not None and not _was_saved(one):
             key = _user_key(one)
             claimed[key] = one
-            stream = user_stream(str(key))
-        streams[stream] = None
+            target = _user_target(str(key))
+        targets[target] = None
     _require_users(claimed)
-    return list(streams)
+    return list(targets)
 
 
 def _each(to: Recipient) -> Iterable[Recipient]:
@@ -69,13 +76,17 @@ def _each(to: Recipient) -> Iterable[Recipient]:
     return to if many else (to,)
 
 
-def _stream_of(to: Recipient, topics: TopicRegistry) -> Stream:
+def _target_of(to: Recipient, topics: TopicRegistry) -> Target:
     if isinstance(to, Topic) and isinstance(to.name, str):
         topics.require(to.name)
-        return topic_stream(to.name)
+        return Target(topic_stream(to.name), None)
     if isinstance(to, Everyone):
-        return ALL
-    return user_stream(user_id_of(to, "a saved user, a primary key, Topic(name), EVERYONE or a list of these"))
+        return Target(ALL, None)
+    return _user_target(user_id_of(to, "a saved user, a primary key, Topic(name), EVERYONE or a list of these"))
+
+
+def _user_target(user_id: str) -> Target:
+    return Target(user_stream(user_id), user_id)
 
 
 def user_id_of(user: Recipient, choices: str = "a saved user or a primary key") -> str:

@@ -13,8 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.functional import SimpleLazyObject
 
 from apps.realtime import EVERYONE, BadRecipient, Topic, UnknownTopic
+from apps.realtime.core.names import ALL, topic_stream, user_stream
 from apps.realtime.publishing import targets as module
-from apps.realtime.publishing.targets import existing_streams_of, streams_of
+from apps.realtime.publishing.targets import Target, existing_targets_of, streams_of
 from apps.realtime.topics import TopicRegistry
 
 User = get_user_model()
@@ -116,6 +117,13 @@ def test_an_undeclared_topic_is_refused(topics: TopicRegistry) -> None:
 # Users who have to exist -------------------------------------------------------------------------
 
 
+def user_target(user: Any) -> Target:
+    return Target(user_stream(str(user.pk)), str(user.pk))
+
+
+ALL_TARGET = Target(ALL, None)
+
+
 @pytest.mark.django_db
 def test_keys_are_looked_up_together_and_named_as_the_database_has_them(topics: TopicRegistry, make_user: Any) -> None:
     alice, bob = make_user("alice"), make_user("bob")
@@ -123,7 +131,12 @@ def test_keys_are_looked_up_together_and_named_as_the_database_has_them(topics: 
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        assert existing_streams_of(to, topics) == [f"user.{alice.pk}", f"user.{bob.pk}", "all", "topic.news"]
+        assert existing_targets_of(to, topics) == [
+            user_target(alice),
+            user_target(bob),
+            ALL_TARGET,
+            Target(topic_stream("news"), None),
+        ]
     assert len(queries) == 1
 
 
@@ -132,9 +145,9 @@ def test_users_from_the_database_are_believed(topics: TopicRegistry, make_user: 
     alice, bob = make_user("alice"), make_user("bob")
     people = list(User.objects.order_by("pk"))
     with CaptureQueriesContext(connection) as queries:
-        assert existing_streams_of(people, topics) == [f"user.{alice.pk}", f"user.{bob.pk}"]
-        assert existing_streams_of(SimpleLazyObject(lambda: alice), topics) == [f"user.{alice.pk}"]
-        assert existing_streams_of([Shop("x y"), EVERYONE], topics) == ["user.x%20y", "all"]
+        assert existing_targets_of(people, topics) == [user_target(alice), user_target(bob)]
+        assert existing_targets_of(SimpleLazyObject(lambda: alice), topics) == [user_target(alice)]
+        assert existing_targets_of([Shop("x y"), EVERYONE], topics) == [user_target(Shop("x y")), ALL_TARGET]
     assert len(queries) == 0
 
 
@@ -143,12 +156,13 @@ def test_many_keys_are_looked_up_in_parts(
     topics: TopicRegistry, make_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_KEYS_PER_QUERY", 2)
-    keys = [make_user(f"user{number}").pk for number in range(5)]
+    users = [make_user(f"user{number}") for number in range(5)]
+    keys = [user.pk for user in users]
     with CaptureQueriesContext(connection) as queries:
-        assert existing_streams_of(keys, topics) == [f"user.{key}" for key in keys]
+        assert existing_targets_of(keys, topics) == list(map(user_target, users))
     assert len(queries) == 3
     with pytest.raises(BadRecipient, match="987654321"):
-        existing_streams_of([*keys, 987654321], topics)
+        existing_targets_of([*keys, 987654321], topics)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +171,10 @@ def test_many_keys_are_looked_up_in_parts(
 @pytest.mark.django_db
 def test_who_does_not_exist_is_refused(topics: TopicRegistry, to: Any) -> None:
     with pytest.raises(BadRecipient):
-        existing_streams_of(to, topics)
+        existing_targets_of(to, topics)
 
 
 @pytest.mark.django_db
 def test_an_undeclared_topic_is_refused_there_too(topics: TopicRegistry) -> None:
     with pytest.raises(UnknownTopic):
-        existing_streams_of([EVERYONE, Topic("nope")], topics)
+        existing_targets_of([EVERYONE, Topic("nope")], topics)
