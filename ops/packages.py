@@ -20,10 +20,15 @@ from ops.services.binaries import (
     RABBITMQ_SERVER,
     RABBITMQCTL,
     REDIS_SERVER,
+    SYSTEMD_ANALYZE,
 )
 
 _STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
-PROGRAMS = {"stack": _STACK, "test": (*_STACK, ERL_CALL, CHROMIUM, PGBOUNCER), "drops": (*_STACK, REDIS_SERVER)}
+PROGRAMS = {
+    "stack": _STACK,
+    "test": (*_STACK, ERL_CALL, CHROMIUM, PGBOUNCER, SYSTEMD_ANALYZE),
+    "drops": (*_STACK, REDIS_SERVER),
+}
 PROGRAMS["bench"] = (*PROGRAMS["drops"], NCHAN)
 
 

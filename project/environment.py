@@ -1,7 +1,8 @@
-"""What production refuses to start with (docs/operations.md)."""
+"""Where secrets come from, and what production refuses to start with (docs/operations.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,6 +13,24 @@ from apps.realtime.core.broker_urls import broker_urls
 # Prefix of the secrets that the demo falls back to; everybody can read them here.
 DEVELOPMENT_PREFIX: Final = "development-only-"
 SECRET_MIN_BYTES: Final = 32
+
+
+def secret(name: str, environ: Mapping[str, str]) -> str | None:
+    """
+    Raises:
+        ImproperlyConfigured: the credential is there and cannot be read.
+
+    Returns: the credential of this name that systemd has given to the process (LoadCredential), without blanks and
+        line ends around it; else the environment's variable; else None.
+    """
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        try:
+            return Path(folder, name).read_text().strip()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            raise ImproperlyConfigured(f"the credential {name} cannot be read: {type(error).__name__}") from None
+    return environ.get(name)
 
 
 def refuse_unsafe_production(

@@ -1,4 +1,4 @@
-"""All settings of the site, read from the environment (README, "Settings").
+"""All settings of the site, read from the environment and, the secret ones, from systemd (README, "Settings").
 
 DEMO=1 is the laptop: every value has a default. Without it this is production, which refuses what is unsafe.
 """
@@ -8,32 +8,43 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 from environs import Env
 
-from .environment import DEVELOPMENT_PREFIX, refuse_unsafe_production
+from .environment import DEVELOPMENT_PREFIX, refuse_unsafe_production, secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 RUN_DIR = BASE_DIR / "run"
 
 env = Env()
 # `make` writes it for the laptop. Whoever brings a secret of their own, a server above all, gets none of it.
-if "SECRET_KEY" not in os.environ:
+if secret("SECRET_KEY", os.environ) is None:
     env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
 
-def _list(name: str, default: list[str]) -> list[str]:
+def _parts(texts: str) -> list[str]:
     """Texts separated by commas, with or without blanks."""
-    return [text.strip() for text in env.list(name, default=default)]
+    return [text.strip() for text in texts.split(",")] if texts else []
+
+
+def _list(name: str, default: list[str]) -> list[str]:
+    texts = env.str(name, default=None)
+    return default if texts is None else _parts(texts)
+
+
+def _secret(name: str, default: str) -> str:
+    value = secret(name, os.environ)
+    return default if value is None else value
 
 
 DEMO: bool = env.bool("DEMO", default=False)
 DEBUG: bool = env.bool("DEBUG", default=False)
 
 _development = DEVELOPMENT_PREFIX + "x" * 48 if DEMO else ""
-SECRET_KEY: str = env.str("SECRET_KEY", default=_development)
-REALTIME_SECRET: list[str] = _list("REALTIME_SECRET", default=[_development] if DEMO else [])
+SECRET_KEY: str = _secret("SECRET_KEY", _development)
+REALTIME_SECRET: list[str] = _parts(_secret("REALTIME_SECRET", _development))
 ALLOWED_HOSTS: list[str] = _list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEMO else [])
-REALTIME_AMQP_URL: str | None = env.str("AMQP_URL", default=None)
+REALTIME_AMQP_URL: str | None = secret("AMQP_URL", os.environ)
 if not DEMO:
     refuse_unsafe_production(
         debug=DEBUG,
@@ -85,9 +96,12 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
+_database_url = _secret("DATABASE_URL", f"sqlite:///{RUN_DIR / 'db.sqlite3'}" if DEMO else "")
+if not _database_url:
+    raise ImproperlyConfigured("DATABASE_URL is not set")
 DATABASES = {
     "default": dj_database_url.parse(
-        env.str("DATABASE_URL", default=f"sqlite:///{RUN_DIR / 'db.sqlite3'}") if DEMO else env.str("DATABASE_URL"),
+        _database_url,
         conn_max_age=60,
         conn_health_checks=True,
     )

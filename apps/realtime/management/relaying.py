@@ -12,6 +12,7 @@ from ..brokers.rabbitmq.topology import redacted
 from ..conf import realtime_settings
 from ..publishing.process import publishing_process
 from ..publishing.relay import Relay
+from ..systemd import Systemd
 
 ONCE_SECS: Final = 60.0
 
@@ -23,7 +24,8 @@ def relay(write: Callable[[str], object], *, once: bool = False, metrics_port: i
         CommandError: with `once`, something is left; or the port for metrics is taken.
     """
     conf = realtime_settings()
-    relay = Relay(conf, publishing_process().publisher)
+    systemd = Systemd()
+    relay = Relay(conf, publishing_process().publisher, alive=systemd.alive)
     if metrics_port is not None:
         try:
             start_http_server(metrics_port, addr="127.0.0.1")
@@ -39,6 +41,7 @@ def relay(write: Callable[[str], object], *, once: bool = False, metrics_port: i
         signal.signal(signal.SIGINT, stop)
     broker = " or ".join(map(redacted, conf.amqp_urls)) or "the in-process broker of a server on this machine"
     write(f"relay: from database {conf.database!r} to {broker}")
+    systemd.ready()
     if not once:
         relay.run()
     elif problem := relay.run_once(ONCE_SECS):

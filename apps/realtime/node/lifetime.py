@@ -1,7 +1,7 @@
 """Starts the node with its process and drains it at the end (docs/node.md).
 
 Daphne has no lifespan protocol and on SIGTERM drops every socket with 1006. So under Daphne the reactor is asked for
-both moments; a server with lifespan (uvicorn) tells them itself.
+both moments; a server with lifespan (uvicorn) tells them itself. In between, systemd hears that the loop turns.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from ..systemd import Systemd
 from .node import Node
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Lifetime:
         self._make_companion = make_companion
         self._node: Node | None = None
         self._companion: Companion | None = None
+        self._systemd = Systemd()
         reactor = sys.modules.get("twisted.internet.reactor")
         if reactor is not None:
             self._hook(reactor)
@@ -49,7 +51,15 @@ class Lifetime:
             self._companion = self._make_companion()
             if self._companion is not None:
                 self._companion.start()
+            self._systemd.ready()
+            self._show_life()
         return self._node
+
+    def _show_life(self) -> None:
+        # From the loop itself, so that one that hangs falls silent and is restarted.
+        self._systemd.alive()
+        if self._systemd.ping_secs is not None:
+            asyncio.get_running_loop().call_later(self._systemd.ping_secs, self._show_life)
 
     async def lifespan(self, receive: Any, send: Any) -> None:
         """The ASGI lifespan protocol."""

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
@@ -48,12 +48,22 @@ T = TypeVar("T")
 class Relay:
     """One loop; it owns the database connection of the thread that it runs in.
 
+    `alive` is called before each step, every few seconds at least, for as long as the loop turns.
+
     Attributes:
         problem: why the last turn failed; None when it did not.
     """
 
-    def __init__(self, conf: RealtimeSettings, publisher: Publisher, *, every_secs: float = EVERY_SECS) -> None:
+    def __init__(
+        self,
+        conf: RealtimeSettings,
+        publisher: Publisher,
+        *,
+        every_secs: float = EVERY_SECS,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self.problem: str | None = None
+        self._alive = alive
         self._alias = conf.database
         self._lease = timedelta(seconds=conf.lease_secs)
         self._publisher = publisher
@@ -110,6 +120,7 @@ class Relay:
         failed: str | None = None
         # A step that fails keeps none of the others: one stream that is locked is no reason to forget the rest.
         for step in (self._settle, self._number, self._take, self._prune):
+            self._alive()
             try:
                 more = step() or more
             except Exception as error:

@@ -1,11 +1,12 @@
-"""What production refuses to start with (docs/operations.md)."""
+"""Where secrets come from, and what production refuses to start with (docs/operations.md)."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from project.environment import DEVELOPMENT_PREFIX, refuse_unsafe_production
+from project.environment import DEVELOPMENT_PREFIX, refuse_unsafe_production, secret
 
 SAFE: dict[str, Any] = {
     "debug": False,
@@ -62,3 +63,19 @@ def test_a_hole_is_refused_by_name_and_never_by_value(changes: dict[str, Any], m
         refuse_unsafe_production(**SAFE | changes)
     for value in ("short-secret", "ddd", "ttt", "xxx"):
         assert value not in str(caught.value)
+
+
+def test_a_secret_comes_from_systemd_before_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "SECRET_KEY").write_text("of-systemd\n")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "SECRET_KEY": "of-the-environment", "AMQP_URL": "amqp://x/"}
+    assert secret("SECRET_KEY", environ) == "of-systemd"
+    assert secret("AMQP_URL", environ) == "amqp://x/"
+    assert secret("DATABASE_URL", environ) is None
+    assert secret("SECRET_KEY", {"SECRET_KEY": "of-the-environment"}) == "of-the-environment"
+
+
+def test_a_credential_that_cannot_be_read_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "SECRET_KEY").write_bytes(b"\xff-a-secret")
+    with pytest.raises(ImproperlyConfigured, match="the credential SECRET_KEY cannot be read") as caught:
+        secret("SECRET_KEY", {"CREDENTIALS_DIRECTORY": str(tmp_path), "SECRET_KEY": "of-the-environment"})
+    assert "a-secret" not in str(caught.value)

@@ -63,9 +63,30 @@ def test_production_is_safe_by_itself() -> None:
     ]
 
 
+def test_each_secret_may_be_a_credential(tmp_path: Path) -> None:
+    names = ("SECRET_KEY", "REALTIME_SECRET", "DATABASE_URL", "AMQP_URL")
+    for name in names:
+        (tmp_path / name).write_text(f"{PRODUCTION[name]}\n")
+    environment = {name: value for name, value in PRODUCTION.items() if name not in names}
+    shown = values(
+        environment | {"CREDENTIALS_DIRECTORY": str(tmp_path)},
+        "SECRET_KEY",
+        "REALTIME_SECRET",
+        "DATABASES['default']['NAME']",
+        "REALTIME_AMQP_URL",
+    )
+    assert shown == [
+        repr(PRODUCTION["SECRET_KEY"]),
+        repr(["new-key-" * 5, "old-key-" * 5]),
+        "':memory:'",
+        "'amqps://broker.example/'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "setting"),
     [
+        ({"DATABASE_URL": ""}, "DATABASE_URL"),
         ({"DEBUG": "1"}, "DEBUG"),
         ({"SECRET_KEY": ""}, "SECRET_KEY"),
         ({"REALTIME_SECRET": "short-secret"}, "REALTIME_SECRET"),

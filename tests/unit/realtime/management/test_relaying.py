@@ -4,6 +4,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError
@@ -11,6 +12,7 @@ from django.core.management import CommandError
 from apps.realtime.management import relaying
 from apps.realtime.models import StoredEvent, Stream
 from tests.unit.conftest import RecordingPublisher
+from tests.unit.systemd import Manager
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,20 @@ def test_a_signal_ends_it(published: RecordingPublisher, number: signal.Signals)
 
     relaying.relay(started)
     assert lines == ["relay: from database 'default' to the in-process broker of a server on this machine"]
+
+
+@pytest.mark.django_db
+def test_systemd_hears_that_it_is_ready_and_lives(
+    published: RecordingPublisher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manager = Manager(tmp_path)
+    for name, value in manager.environment(watchdog_secs=60).items():
+        monkeypatch.setenv(name, value)
+    relaying.relay(lambda line: None, once=True)
+    first, *others = manager.everything()
+    assert first == "READY=1"
+    assert set(others) == {"WATCHDOG=1"}
+    manager.close()
 
 
 @pytest.mark.django_db

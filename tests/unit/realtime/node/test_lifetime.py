@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from apps.realtime.node import lifetime as module
 from apps.realtime.node.lifetime import Lifetime
 from apps.realtime.node.node import Node
+from tests.unit.systemd import Manager
 
 from .conftest import MakeNode, OpenSocket
 
@@ -127,3 +129,22 @@ async def test_under_daphne_sigterm_drains_and_then_stops(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     await asyncio.wait_for(reactor.stopped.wait(), 10)
     assert lifetime.node().consumers == set()
+
+
+async def test_systemd_hears_that_the_loop_turns_and_nothing_when_it_hangs(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manager = Manager(tmp_path)
+    for name, value in manager.environment(watchdog_secs=0.3).items():
+        monkeypatch.setenv(name, value)
+    lifetime = Lifetime(make_node, alone)
+    assert manager.everything() == []
+    lifetime.node()
+    assert await asyncio.to_thread(manager.told, 10) == "READY=1"
+    for _ in range(3):
+        assert await asyncio.to_thread(manager.told, 10) == "WATCHDOG=1"
+    manager.everything()
+    # The loop hangs in this call.
+    assert manager.told(0.5) is None
+    assert await asyncio.to_thread(manager.told, 10) == "WATCHDOG=1"
+    manager.close()

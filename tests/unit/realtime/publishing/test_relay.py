@@ -372,6 +372,23 @@ def test_it_goes_on_after_a_failure_and_not_in_a_hurry(
     embedded.close()
 
 
+@pytest.mark.django_db
+def test_it_shows_life_before_each_step_also_when_they_fail(
+    publisher: RecordingPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs: list[str] = []
+    relay = Relay(realtime_settings(), publisher, alive=lambda: signs.append("alive"))
+
+    def number() -> bool:
+        signs.append("number")
+        raise OperationalError
+
+    monkeypatch.setattr(relay, "_number", number)
+    relay._turn()
+    assert relay.problem is not None
+    assert signs == ["alive", "alive", "number", "alive", "alive"]
+
+
 def test_at_the_end_it_waits_for_what_is_on_the_wire(
     publisher: RecordingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
