@@ -16,8 +16,9 @@ from apps.realtime.brokers.base import Settled
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream
 from apps.realtime.models import SignIn
-from apps.realtime.publishing import store
+from apps.realtime.publishing import process as publishing_module
 from apps.realtime.publishing.process import PublishingProcess
+from apps.realtime.pytest_plugin import captured_events  # noqa: F401 - what projects get by the wheel
 from apps.realtime.signin import password_digest
 from apps.realtime.tokens import issue_token
 from apps.realtime.topics import TopicRegistry, TopicRule, topic
@@ -121,7 +122,7 @@ def woken(process: PublishingProcess, monkeypatch: pytest.MonkeyPatch) -> Woken:
     """The streams of each wake-up, on a database that claims to be a file."""
     outbox = RecordingOutbox()
     process._outbox = outbox  # type: ignore[assignment]
-    monkeypatch.setattr(store, "_is_in_memory", lambda _: False)
+    monkeypatch.setattr(publishing_module, "_is_in_memory", lambda _: False)
     return outbox.woken
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..core.session import Identity
 from . import identity
-from .database import TIMEOUT_SECS, DatabaseThreads, copied
+from .database import TIMEOUT_SECS, Database, copied
 
 # Tokens of one batch: as many as are checked and looked up in a few milliseconds.
 BATCH_TOKENS: Final = 100
@@ -20,7 +20,7 @@ _Waiting = tuple[str, asyncio.Future[Identity]]
 class Authentication:
     """The tokens of the sockets of one event loop."""
 
-    def __init__(self, database: DatabaseThreads) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: list[_Waiting] = []
         self._runners: set[asyncio.Task[None] | None] = set()

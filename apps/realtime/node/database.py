@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 from django.db import Error, close_old_connections, connections
 
@@ -32,12 +32,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class DatabaseThreads:
+class Database(Protocol):
     """The database of a node's sockets.
 
     Attributes:
         problem: why the last question got no answer, for the health check; None when it got one.
     """
+
+    problem: str | None
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function where it may wait for the database.
+
+        Raises:
+            TimeoutError: no answer in time.
+            django.db.Error: and whatever else the function raises.
+        """
+
+    def close(self) -> None:
+        """Let go of what was used for it."""
+
+
+class DatabaseThreads:
+    """The same in threads."""
 
     def __init__(self) -> None:
         self.problem: str | None = None

@@ -13,7 +13,7 @@ from ..core.events import Event
 from ..core.names import Stream
 from ..core.resume import Cursor, Head, may_recover
 from ..history import PageRequest, Range
-from .database import DatabaseThreads, copied
+from .database import Database, copied
 
 # A batch makes three queries at most and starts when what went before it is paid off. So in any second there are fewer
 # than 18 queries and the last batch: 20.
@@ -48,7 +48,7 @@ class HistoryReader:
     `django.db.Error` or `TimeoutError` where the database gives no answer.
     """
 
-    def __init__(self, database: DatabaseThreads, *, replay_max: int) -> None:
+    def __init__(self, database: Database, *, replay_max: int) -> None:
         self._database = database
         self._replay_max = replay_max
         verdicts_max = max(1, min(COUNTED_MAX // replay_max, history.RANGES_MAX))

@@ -18,7 +18,7 @@ from ..rotation import rotate_regressed
 from ..topics import TopicRegistry
 from .authentication import Authentication
 from .consumer import RealtimeConsumer
-from .database import DatabaseThreads
+from .database import Database, DatabaseThreads
 from .history import HistoryReader
 from .hub import Hub
 from .limits import Limits
@@ -49,7 +49,9 @@ class Node:
         turn_end: writes what its sockets are sent.
     """
 
-    def __init__(self, conf: RealtimeSettings, exchange: Exchange, topics: TopicRegistry) -> None:
+    def __init__(
+        self, conf: RealtimeSettings, exchange: Exchange, topics: TopicRegistry, database: Database | None = None
+    ) -> None:
         self.conf = conf
         self.topics = topics
         self.limits = Limits(
@@ -64,7 +66,7 @@ class Node:
             max_topics=conf.max_topics_per_socket,
         )
         self.consumers: set[RealtimeConsumer] = set()
-        self.database = DatabaseThreads()
+        self.database = database or DatabaseThreads()
         self.authentication = Authentication(self.database)
         self.rights = TopicRights(self.database, topics)
         self.standing = Standing(self.database, self.rights, check_every_secs=conf.sign_in_check_secs)

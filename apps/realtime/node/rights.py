@@ -15,7 +15,7 @@ from .. import metrics
 from ..core.names import Stream
 from ..topics import TopicRegistry
 from . import identity
-from .database import DatabaseThreads, Outage
+from .database import Database, Outage
 from .identity import Wish
 from .shared_feed import Member
 
@@ -64,7 +64,7 @@ class _Right:
 class TopicRights:
     """The rights of the sockets of one event loop."""
 
-    def __init__(self, database: DatabaseThreads, registry: TopicRegistry) -> None:
+    def __init__(self, database: Database, registry: TopicRegistry) -> None:
         self._database = database
         self._registry = registry
         # By user.

@@ -14,7 +14,7 @@ from ..core.control import Change
 from ..core.names import topic_stream
 from ..core.session import Identity
 from . import identity
-from .database import DatabaseThreads, Outage
+from .database import Database, Outage
 from .identity import Ending
 from .rights import TopicRights
 
@@ -44,7 +44,7 @@ class Guest(Protocol):
 class Standing:
     """The sign-ins of the sockets of one event loop."""
 
-    def __init__(self, database: DatabaseThreads, rights: TopicRights, *, check_every_secs: float) -> None:
+    def __init__(self, database: Database, rights: TopicRights, *, check_every_secs: float) -> None:
         self._check_every_secs = check_every_secs
         self._database = database
         self._rights = rights

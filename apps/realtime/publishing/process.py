@@ -4,14 +4,18 @@ They live in the app's config, so that they end with Django's registry and nothi
 """
 
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..brokers.base import Publisher
 from ..brokers.choice import make_publisher
 from ..brokers.memory import Exchange
 from ..conf import realtime_settings
+from ..core.names import Stream
 
 if TYPE_CHECKING:
     from .outbox import Outbox
@@ -57,9 +61,21 @@ class PublishingProcess:
                     outbox = self._outbox = Outbox(publisher)
         return outbox
 
+    def committed(self, alias: str, streams: Iterable[Stream]) -> None:
+        """Rows of these streams were committed on the caller's connection; returns at once."""
+        connection = connections[alias]
+        # A test that runs the hooks of a transaction which never commits: there is nothing that another connection
+        # sees. A database in memory is a test's, too: a second connection would lock the first one out.
+        if not connection.in_atomic_block and not _is_in_memory(connection):
+            self.outbox.wake(streams)
+
 
 def publishing_process() -> PublishingProcess:
     """What this process publishes with."""
     process = apps.get_app_config("message_flow").publishing  # type: ignore[attr-defined]
     assert isinstance(process, PublishingProcess)
     return process
+
+
+def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())  # type: ignore[attr-defined]

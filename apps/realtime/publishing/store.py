@@ -6,7 +6,6 @@ from typing import Final
 from uuid import uuid4
 
 from django.db import connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..conf import realtime_settings
 from ..core.events import SEQ_MAX_BYTES, Event, EventTemplate
@@ -57,14 +56,4 @@ def _insert(alias: str, events: list[Event]) -> None:
 
 
 def _wake(alias: str, streams: list[Stream]) -> None:
-    connection = connections[alias]
-    # A test that runs the hooks of a transaction which never commits: there is nothing that another connection sees.
-    if connection.in_atomic_block:
-        return
-    # A database in memory is a test's, too: a second connection would lock the first one out.
-    if not _is_in_memory(connection):
-        publishing_process().outbox.wake(streams)
-
-
-def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
-    return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())  # type: ignore[attr-defined]
+    publishing_process().committed(alias, streams)

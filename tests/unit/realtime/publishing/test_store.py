@@ -8,7 +8,7 @@ from apps.realtime import EVERYONE, BadEvent, notify
 from apps.realtime.core.events import FRAME_MAX_BYTES, SEQ_MAX_BYTES, numbered
 from apps.realtime.core.names import Stream
 from apps.realtime.models import StoredEvent
-from apps.realtime.publishing import store as module
+from apps.realtime.publishing import process as module
 from apps.realtime.publishing.process import PublishingProcess
 from tests.unit.conftest import MakeUser, Woken
 
