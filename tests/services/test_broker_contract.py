@@ -15,6 +15,7 @@ from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
 from apps.realtime.core.control import Change
 from apps.realtime.core.events import Event, EventTemplate, numbered
 from apps.realtime.core.names import ALL, CONTROL, Stream, topic_stream, user_stream
+from apps.realtime.testing.process import RecordingPublisher
 from tests.signing import SIGNER
 
 DEADLINE_SECS = 10.0
@@ -76,10 +77,10 @@ class Broker:
     ear: Callable[[], Awaitable[Ear]]
 
 
-@pytest.fixture(params=["memory", "rabbitmq-user", "rabbitmq-node"])
+@pytest.fixture(params=["memory", "testing", "rabbitmq-user", "rabbitmq-node"])
 async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
     exchange = Exchange()
-    url = "" if request.param == "memory" else str(request.getfixturevalue("amqp_url"))
+    url = str(request.getfixturevalue("amqp_url")) if request.param.startswith("rabbitmq") else ""
 
     def make_listener() -> Listener:
         if not url:
@@ -97,9 +98,13 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
                     await asyncio.sleep(0.005)
             return heard
 
-        publisher: Publisher = (
-            RabbitPublisher([url], heartbeat_secs=10, signer=SIGNER) if url else MemoryPublisher(exchange, None, SIGNER)
-        )
+        publisher: Publisher
+        if url:
+            publisher = RabbitPublisher([url], heartbeat_secs=10, signer=SIGNER)
+        elif request.param == "memory":
+            publisher = MemoryPublisher(exchange, None, SIGNER)
+        else:
+            publisher = RecordingPublisher(exchange)
         stack.callback(publisher.close, 2.0)
         yield Broker(publisher, ear)
 
