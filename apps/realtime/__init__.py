@@ -6,6 +6,7 @@ from .publishing.control import revoke, sign_out_everywhere
 from .publishing.notify import anotify, notify
 from .publishing.progress import task_progress
 from .publishing.push import push
+from .publishing.scheduled import acancel_scheduled, cancel_scheduled
 from .publishing.targets import EVERYONE
 from .topics import Topic, topic
 from .version import __version__
@@ -18,7 +19,9 @@ __all__ = [
     "Topic",
     "UnknownTopic",
     "__version__",
+    "acancel_scheduled",
     "anotify",
+    "cancel_scheduled",
     "cursor",
     "json_with_cursor",
     "notify",

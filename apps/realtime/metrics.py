@@ -29,6 +29,10 @@ EPOCHS_ROTATED: Final = Counter("realtime_epochs_rotated", "Numberings that a no
 NUMBERED: Final = Counter("realtime_events_numbered", "Durable events that this process numbered")
 SETTLED: Final = Counter("realtime_events_settled", "Durable events handed to the broker, by outcome", ["outcome"])
 ROWS_PRUNED: Final = Counter("realtime_rows_pruned", "Rows of history that were trimmed", ["confirmed"])
+SCHEDULED_LATE: Final = Gauge(
+    "realtime_scheduled_late_seconds",
+    "How long ago the oldest scheduled event was due that is not fired; 0 without one",
+)
 RIGHTS_REVOKED: Final = Counter("realtime_rights_revoked", "Subscriptions ended because the right to them was lost")
 WRITERS: Final = Counter(
     "realtime_sockets", "Accepted sockets, by the way their frames are written: direct, plain", ["writer"]

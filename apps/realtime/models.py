@@ -1,4 +1,4 @@
-"""What the library stores (docs/tokens.md, docs/history.md)."""
+"""What the library stores (docs/tokens.md, docs/history.md, docs/scheduled.md)."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -171,6 +171,35 @@ class StoredEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_id} for {self.stream}, {self.seq or 'not numbered'}"
+
+
+class ScheduledEvent(models.Model):
+    """A call of `notify(…, at=)` whose time has not come (docs/scheduled.md).
+
+    Everything is checked and encoded by then. The relay makes event rows of it and deletes it in one transaction.
+
+    Attributes:
+        handle: by which its caller cancels it; nobody can guess it.
+        data: as JSON.
+        targets: stream, and user id or None, of each recipient.
+    """
+
+    handle = models.CharField(max_length=32, unique=True)
+    due_at = models.DateTimeField(db_index=True)
+    event_id = models.CharField(max_length=255)
+    data = models.TextField()
+    title = models.TextField(null=True)  # noqa: DJ001 - NULL is "none given": an empty one is in the frame
+    url = models.TextField(null=True)  # noqa: DJ001 - as above
+    targets = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        app_label = "message_flow"
+
+    objects: ClassVar[models.Manager["ScheduledEvent"]]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} at {self.due_at}"
 
 
 def new_epoch() -> str:

@@ -98,13 +98,13 @@ class EventTemplate:
     """The parts of an event that all its recipients share, encoded once.
 
     `encoder` is the class that turns what plain JSON does not know (dates, UUIDs) into JSON. `title` and `url` are for
-    people: what happened, and where to look.
+    people: what happened, and where to look. The attribute `data` is the JSON.
 
     Raises:
         BadEvent: a bad id, data that is no JSON, or more than 256 KiB of it.
     """
 
-    __slots__ = ("_head", "event_id")
+    __slots__ = ("_head", "data", "event_id", "title", "url")
 
     def __init__(
         self,
@@ -116,14 +116,15 @@ class EventTemplate:
         url: str | None = None,
     ) -> None:
         self.event_id = check_event_id(event_id)
+        self.title, self.url = title, url
         try:
-            text = _encoder(encoder).encode(data)  # type: ignore[arg-type]  # classes can be hashed
-            size = len(text.encode())
+            self.data = _encoder(encoder).encode(data)  # type: ignore[arg-type]  # classes can be hashed
+            size = len(self.data.encode())
         except (TypeError, ValueError, RecursionError) as error:
             raise BadEvent(f"the data of event {event_id!r} is no JSON: {error}") from error
         if size > FRAME_MAX_BYTES:
             raise BadEvent(_too_large(event_id, size))
-        self._head = f'{{"id":{_text(event_id)},"data":{text}'
+        self._head = f'{{"id":{_text(event_id)},"data":{self.data}'
         for name, value in (("title", title), ("url", url)):
             if value is not None:
                 self._head += f',"{name}":{_text(_checked_text(event_id, name, value))}'

@@ -1,5 +1,9 @@
 """`notify`: durable events (docs/publishing.md)."""
 
+from collections.abc import Callable
+from datetime import datetime
+from typing import overload
+
 from asgiref.sync import sync_to_async
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.asyncio import async_unsafe
@@ -7,8 +11,35 @@ from django.utils.asyncio import async_unsafe
 from ..conf import realtime_settings
 from ..core.events import EventTemplate
 from ..topics import topic_registry
+from .scheduled import schedule
 from .store import store
 from .targets import Recipient, existing_targets_of
+
+
+@overload
+def notify(
+    to: Recipient,
+    id: str,
+    data: object = None,
+    *,
+    title: str | None = None,
+    url: str | None = None,
+    using: str | None = None,
+    at: None = None,
+) -> None: ...
+
+
+@overload
+def notify(
+    to: Recipient,
+    id: str,
+    data: object = None,
+    *,
+    title: str | None = None,
+    url: str | None = None,
+    using: str | None = None,
+    at: datetime,
+) -> str: ...
 
 
 @async_unsafe("notify() uses the database. In async code, call `await anotify(…)` instead.")
@@ -20,7 +51,8 @@ def notify(
     title: str | None = None,
     url: str | None = None,
     using: str | None = None,
-) -> None:
+    at: datetime | None = None,
+) -> str | None:
     """Store an event for its recipients: each of their tabs gets it once and in order, also one that is away now.
 
     The rows belong to the transaction that the caller is in. They leave after its commit, and never after a rollback;
@@ -33,9 +65,15 @@ def notify(
         title: what has happened, for people.
         url: where to look.
         using: the database of the caller's transaction. It has to be REALTIME_DATABASE, where the numbering is.
+        at: when it leaves, with a time zone; a relay does that within about a second. Everything is checked and encoded
+            now; who is no user any more by then is left out. A time that has passed: at once.
+
+    Returns:
+        With `at` the handle for `cancel_scheduled`.
 
     Raises:
-        BadEvent: a reserved or unusable id, data that is no JSON or too large, a title or URL that is no text.
+        BadEvent: a reserved or unusable id, data that is no JSON or too large, a title or URL that is no text, a time
+            without a time zone.
         BadRecipient: `to` names nobody, or a user that does not exist.
         UnknownTopic: a topic that no `@topic` pattern declares.
         ValueError: `using` is another database.
@@ -47,7 +85,38 @@ def notify(
             f"using={using!r}: durable events are numbered in REALTIME_DATABASE = {alias!r}, and a row in another "
             "database could not be part of the same transaction"
         )
-    store(EventTemplate(id, data, DjangoJSONEncoder, title=title, url=url), existing_targets_of(to, topic_registry()))
+    template = EventTemplate(id, data, DjangoJSONEncoder, title=title, url=url)
+    targets = existing_targets_of(to, topic_registry())
+    if at is not None:
+        return schedule(at, template, targets)
+    store(template, targets)
+    return None
+
+
+@overload
+async def anotify(
+    to: Recipient,
+    id: str,
+    data: object = None,
+    *,
+    title: str | None = None,
+    url: str | None = None,
+    using: str | None = None,
+    at: None = None,
+) -> None: ...
+
+
+@overload
+async def anotify(
+    to: Recipient,
+    id: str,
+    data: object = None,
+    *,
+    title: str | None = None,
+    url: str | None = None,
+    using: str | None = None,
+    at: datetime,
+) -> str: ...
 
 
 async def anotify(
@@ -58,6 +127,8 @@ async def anotify(
     title: str | None = None,
     url: str | None = None,
     using: str | None = None,
-) -> None:
+    at: datetime | None = None,
+) -> str | None:
     """`notify` for async code."""
-    await sync_to_async(notify)(to, id, data, title=title, url=url, using=using)
+    call: Callable[..., str | None] = notify
+    return await sync_to_async(call)(to, id, data, title=title, url=url, using=using, at=at)

@@ -1,4 +1,4 @@
-"""Brings to its end what other processes have left: numbers, publishes, trims (docs/relay.md).
+"""Brings to its end what other processes have left: fires, numbers, publishes, trims (docs/relay.md).
 
 A process may die between any two steps of a durable event's way, and a broker may be away for longer than anybody
 waits. The row is there in any case, and the relay finds it. Any number of relays may run at once; one is enough.
@@ -25,6 +25,7 @@ from ..core.names import Stream
 from ..models import StoredEvent
 from ..models import Stream as StreamRow
 from .retention import Pruner
+from .scheduled import fire_due
 from .sequencer import number
 from .settlement import Place, confirm, release
 
@@ -119,14 +120,15 @@ class Relay:
         more = False
         failed: str | None = None
         # A step that fails keeps none of the others: one stream that is locked is no reason to forget the rest.
-        for step in (self._settle, self._number, self._take, self._prune):
+        for step in (self._settle, fire_due, self._number, self._take, self._prune):
             self._alive()
             try:
                 more = step() or more
             except Exception as error:
                 failed = failed or " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 logger.debug("A step of the relay failed", exc_info=True)
-                connections[self._alias].close()
+                # Users may live in another database.
+                connections.close_all()
         if failed is not None and self.problem is None:
             logger.warning("The relay is stuck: %s. Trying again", failed)
         elif failed is None and self.problem is not None:
@@ -257,7 +259,7 @@ class Relay:
             self._settle()
         except Exception:
             logger.debug("The last outcomes are lost; the leases run out", exc_info=True)
-        connections[self._alias].close()
+        connections.close_all()
 
 
 class EmbeddedRelay:

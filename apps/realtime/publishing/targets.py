@@ -1,7 +1,8 @@
 """Turns what a caller names into streams (docs/publishing.md)."""
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -70,6 +71,18 @@ def existing_targets_of(to: Recipient, topics: TopicRegistry) -> list[Target]:
     return list(targets)
 
 
+def remaining(targets: Sequence[Target]) -> list[Target]:
+    """Those of the targets that are not users who have been deleted since. It uses the database."""
+    # By the key as the database has it.
+    keys: dict[Target, Any] = {}
+    for target in targets:
+        if target.user_id is not None:
+            with suppress(BadRecipient):
+                keys[target] = _user_key(target.user_id)
+    found = _found(list(keys.values()))
+    return [target for target in targets if target.user_id is None or keys.get(target) in found]
+
+
 def _each(to: Recipient) -> Iterable[Recipient]:
     # request.user is lazy and claims to be iterable: whatever has a primary key is one user.
     many = not hasattr(to, "pk") and not isinstance(to, str | bytes) and isinstance(to, Iterable)
@@ -123,13 +136,17 @@ def _user_key(user: Recipient) -> Any:
 
 
 def _require_users(claimed: dict[Any, Recipient]) -> None:
+    found = _found(list(claimed))
+    missing = [one for key, one in claimed.items() if key not in found]
+    if missing:
+        raise BadRecipient(f"no user has the primary key {reprlib.repr(missing[0])} ({len(missing)} unknown)")
+
+
+def _found(keys: list[Any]) -> set[Any]:
     model = get_user_model()
     # Where users are written: a replica may not have one that was just added.
     users = model._base_manager.using(router.db_for_write(model))
-    keys = list(claimed)
+    found: set[Any] = set()
     for start in range(0, len(keys), _KEYS_PER_QUERY):
-        asked = keys[start : start + _KEYS_PER_QUERY]
-        found = set(users.filter(pk__in=asked).values_list("pk", flat=True))
-        missing = [claimed[key] for key in asked if key not in found]
-        if missing:
-            raise BadRecipient(f"no user has the primary key {reprlib.repr(missing[0])} ({len(missing)} unknown)")
+        found.update(users.filter(pk__in=keys[start : start + _KEYS_PER_QUERY]).values_list("pk", flat=True))
+    return found
