@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.db import connections, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
+from django.utils.timezone import now
 from pytest_django.plugin import DjangoDbBlocker
 
+from apps.realtime import Topic, cancel_scheduled, notify
 from apps.realtime.brokers.base import Settled
 from apps.realtime.conf import realtime_settings
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream as Name
 from apps.realtime.history import deployment_epoch
-from apps.realtime.models import Deployment, StoredEvent, Stream
+from apps.realtime.models import Deployment, ScheduledEvent, StoredEvent, Stream
+from apps.realtime.publishing.process import PublishingProcess
 from apps.realtime.publishing.relay import Relay
 from apps.realtime.publishing.retention import Pruner
 from apps.realtime.publishing.sequencer import number
@@ -121,6 +126,43 @@ def test_two_relays_share_the_work_and_take_no_event_twice(either: str) -> None:
     assert all(numbers[f"user.{name}"] in ({3}, {2, 3}) for name in range(300))
     assert all(numbers[f"topic.{name}"] == {1, 2, 3, 4, 5} for name in range(100))
     assert all(publisher.events for publisher in publishers)
+
+
+def test_two_relays_fire_each_scheduled_event_once_beside_those_who_cancel(
+    either: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment_epoch()
+    process = PublishingProcess()
+    monkeypatch.setattr(apps.get_app_config("message_flow"), "publishing", process)
+    # Half of them are due already.
+    at = [now() + timedelta(seconds=secs) for secs in (-60, 1)]
+    handles = [notify(Topic(f"article-{n % 7}"), f"{n}", at=at[n % 2]) for n in range(300)]
+    publisher = Confirming()
+    process._publisher = publisher
+    cancelled: list[int] = []
+
+    def cancel() -> None:
+        cancelled.extend(n for n in range(0, 300, 3) if cancel_scheduled(handles[n]))
+
+    relays = [Relay(realtime_settings(), publisher, every_secs=0.1) for _ in range(2)]
+    workers = [Worker(relay.run) for relay in relays] + [Worker(cancel)]
+    for worker in workers:
+        worker.start()
+    wait_for(lambda: not ScheduledEvent.objects.using(either).exists(), 30, "all is fired or cancelled")
+    for relay in relays:
+        relay.stop()
+    for worker in workers:
+        worker.finish()
+    assert process.outbox.flush(30)
+    process.outbox.close()
+    fired = sorted(int(event_id) for event_id in _events(either).values_list("event_id", flat=True))
+    assert fired == sorted(set(range(300)) - set(cancelled))
+    assert {event.id for event in publisher.events} == {str(n) for n in fired}
+    assert not any(map(cancel_scheduled, handles))
+
+
+def _events(alias: str) -> QuerySet[StoredEvent]:
+    return StoredEvent.objects.using(alias)
 
 
 def test_a_row_that_somebody_is_writing_is_left_alone_and_holds_nothing_up(alias: str) -> None:

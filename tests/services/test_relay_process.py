@@ -25,7 +25,7 @@ from datetime import timedelta
 from django.db import connection
 from django.db.models.functions import Now
 from apps.realtime.conf import realtime_settings
-from apps.realtime.models import StoredEvent, Stream
+from apps.realtime.models import ScheduledEvent, StoredEvent, Stream
 from apps.realtime.publishing.process import publishing_process
 from apps.realtime.publishing.relay import Relay
 
@@ -37,9 +37,17 @@ def store(stream, seqs, **fields):
         for seq in seqs
     )
 
+def later(n):
+    # Two: a step may lie between them.
+    for event_id in ("a", "b"):
+        ScheduledEvent.objects.create(
+            handle=f"{n}{event_id}", due_at=Now(), event_id=event_id, data="1", targets=[[f"topic.later-{n}", None]]
+        )
+
 def live(n):
     old = Now() - timedelta(hours=1)
     store(f"user.new-{n}", [None, None], created_at=Now() - timedelta(seconds=60))
+    later(n)
     Stream.objects.create(name=f"user.left-{n}", epoch="e1", head=6)
     store(f"user.left-{n}", range(1, 7), epoch="e1")
     store(f"user.left-{n}", range(1, 3), epoch="e0", created_at=old)
@@ -77,9 +85,13 @@ while not statuses or os.WIFSIGNALED(statuses[-1]):
     if pid == 0:
         live(len(statuses))
     statuses.append(os.waitpid(pid, 0)[1])
+    # The time until it counts as abandoned.
     StoredEvent.objects.filter(leased_until__isnull=False).update(leased_until=Now() - timedelta(seconds=1))
+    StoredEvent.objects.filter(seq=None).update(created_at=Now() - timedelta(seconds=60))
     problem = Relay(realtime_settings(), publishing_process().publisher).run_once(30)
     assert problem is None, problem
+    assert not ScheduledEvent.objects.exists()
+    assert publishing_process().outbox.flush(30)
     assert not StoredEvent.objects.filter(confirmed_at=None).exists()
 print(len(statuses), os.WEXITSTATUS(statuses[-1]))
 """
@@ -145,14 +157,18 @@ def test_a_relay_that_is_killed_at_any_step_leaves_nothing_undone(
     kept = _rows(postgres, database_url, "SELECT stream, epoch = 'e1', seq FROM message_flow_storedevent")
     expected = [f"user.left-{life}|t|{seq}" for life in range(lives) for seq in (5, 6)]
     expected += [f"user.new-{life}|f|{seq}" for life in range(lives) for seq in (1, 2)]
+    # Each once.
+    expected += [f"topic.later-{life}|f|{seq}" for life in range(lives) for seq in (1, 2)]
     assert sorted(kept) == sorted(expected)
     heads = _rows(postgres, database_url, "SELECT name, head, floor FROM message_flow_stream")
     assert sorted(heads) == sorted(
-        row for life in range(lives) for row in (f"user.left-{life}|6|4", f"user.new-{life}|2|0")
+        row
+        for life in range(lives)
+        for row in (f"user.left-{life}|6|4", f"user.new-{life}|2|0", f"topic.later-{life}|2|0")
     )
     heard = set(ear.heard())
     assert heard >= {(f"user.left-{life}", 6) for life in range(lives)} | {
-        (f"user.new-{life}", 2) for life in range(lives)
+        (name, 2) for life in range(lives) for name in (f"user.new-{life}", f"topic.later-{life}")
     }
 
 
@@ -228,17 +244,20 @@ def test_in_a_server_with_the_in_process_broker_it_publishes_what_a_shell_could_
 async def _watch(site: Site, node: Node) -> None:
     person = await asyncio.to_thread(node.person, "alice", PASSWORD)
     async with await Tab.open(node.websocket, person.token) as tab:
-        for event_id, after, elsewhere in (
-            ("handed/OVER", "", False),
+        for event_id, more, after, elsewhere in (
+            ("handed/OVER", "", "", False),
+            ("was/SCHEDULED", ", at=timezone.now() + timedelta(seconds=1)", "", True),
             # Nobody listens at the socket that this shell knows.
-            ("could/NOT", "", True),
-            ("was/KILLED", "os.kill(os.getpid(), signal.SIGKILL)", True),
+            ("could/NOT", "", "", True),
+            ("was/KILLED", "", "os.kill(os.getpid(), signal.SIGKILL)", True),
         ):
             program = (
                 "import os, signal\n"
+                "from datetime import timedelta\n"
+                "from django.utils import timezone\n"
                 "from django.contrib.auth import get_user_model\n"
                 "from apps.realtime import notify\n"
-                f"notify(get_user_model().objects.get(username='alice'), {event_id!r})\n{after}"
+                f"notify(get_user_model().objects.get(username='alice'), {event_id!r}{more})\n{after}"
             )
             env = {"TEST_LOCAL_SOCKET": str(site.folder / "nobody.sock")} if elsewhere else {}
             shell = asyncio.create_task(asyncio.to_thread(_shell, site, program, env))
@@ -247,7 +266,7 @@ async def _watch(site: Site, node: Node) -> None:
             # a busy machine: without the relay the node would find it after 30.
             assert time.time() - frame["ts"] < 12
             assert (await shell).returncode == (-signal.SIGKILL if after else 0)
-        assert [event["seq"] for event in tab.events] == [1, 2, 3]
+        assert [event["seq"] for event in tab.events] == [1, 2, 3, 4]
 
 
 def _shell(site: Site, program: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -102,7 +102,7 @@ def fire_due() -> bool:
         _rows().filter(handle="").update(handle="")
         due = list(_due().select_for_update(skip_locked=True)[:ROWS_A_BATCH])
         for row in due:
-            if time.monotonic() > until:
+            if looked_at and time.monotonic() > until:
                 break
             looked_at += 1
             try:

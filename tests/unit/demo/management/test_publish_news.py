@@ -28,13 +28,23 @@ def test_one_line(notified: list[Notified]) -> None:
     assert [item.title for item in NewsItem.objects.all()] == ["Hello"]
 
 
-def test_the_articles_of_the_last_hour(article: Article, notified: list[Notified]) -> None:
-    old = Article.objects.create(author=article.author, title="Old", body="")
-    Article.objects.filter(pk=old.pk).update(created=timezone.now() - timedelta(minutes=61))
-    Article.objects.create(author=article.author, title="Newest", body="")
+def test_each_article_is_published_once_however_late_the_timer_is(article: Article, notified: list[Notified]) -> None:
+    def write(title: str, hours_ago: float) -> None:
+        written = Article.objects.create(author=article.author, title=title, body="")
+        Article.objects.filter(pk=written.pk).update(created=timezone.now() - timedelta(hours=hours_ago))
+
+    write("Too old", 25)
+    write("After an outage", 23)
     assert run() == "2 items published.\n"
-    assert [(call.data["title"], call.data["by"]) for call in notified] == [("Title", "ann"), ("Newest", "ann")]
-    assert notified[0].data["url"] == article.get_absolute_url()
+    assert [(call.data["title"], call.data["by"]) for call in notified] == [
+        ("After an outage", "ann"),
+        ("Title", "ann"),
+    ]
+    assert notified[1].data["url"] == article.get_absolute_url()
+    # Seen an hour ago, and committed only now.
+    write("Newest", 1.01)
+    assert (run(), run()) == ("1 item published.\n", "0 items published.\n")
+    assert [call.title for call in notified[2:]] == ["Newest"]
 
 
 @pytest.mark.django_db

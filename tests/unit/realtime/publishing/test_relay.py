@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
+from apps.realtime import EVERYONE, cancel_scheduled, notify
 from apps.realtime.conf import realtime_settings
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream
@@ -215,12 +217,23 @@ def test_many_streams_go_in_batches_and_never_more_than_the_publisher_holds(
 
 
 @pytest.mark.django_db
-def test_an_idle_turn_costs_four_queries(relay: Relay, django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    with django_assert_num_queries(4):
+def test_an_idle_turn_costs_five_queries(relay: Relay, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    with django_assert_num_queries(5):
         relay._turn()
     # Two of them look for what to trim, once a second.
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         relay._turn()
+
+
+@pytest.mark.django_db
+def test_it_fires_what_is_due(relay: Relay, publisher: RecordingPublisher) -> None:
+    handle = notify(EVERYONE, "x", at=now() - LONG_AGO)
+    relay._turn()
+    assert cancel_scheduled(handle) is False
+    # The outbox would number it, but not beside a database in memory.
+    StoredEvent.objects.update(created_at=Now() - LONG_AGO)
+    turn(relay)
+    assert take(publisher) == [("all", 1)]
 
 
 @pytest.mark.django_db
@@ -386,7 +399,7 @@ def test_it_shows_life_before_each_step_also_when_they_fail(
     monkeypatch.setattr(relay, "_number", number)
     relay._turn()
     assert relay.problem is not None
-    assert signs == ["alive", "alive", "number", "alive", "alive"]
+    assert signs == ["alive", "alive", "alive", "number", "alive", "alive"]
 
 
 def test_at_the_end_it_waits_for_what_is_on_the_wire(

@@ -15,7 +15,7 @@ from django.utils.functional import SimpleLazyObject
 from apps.realtime import EVERYONE, BadRecipient, Topic, UnknownTopic
 from apps.realtime.core.names import ALL, topic_stream, user_stream
 from apps.realtime.publishing import targets as module
-from apps.realtime.publishing.targets import Target, existing_targets_of, streams_of
+from apps.realtime.publishing.targets import Target, existing_targets_of, remaining, streams_of
 from apps.realtime.topics import TopicRegistry
 
 User = get_user_model()
@@ -178,3 +178,15 @@ def test_who_does_not_exist_is_refused(topics: TopicRegistry, to: Any) -> None:
 def test_an_undeclared_topic_is_refused_there_too(topics: TopicRegistry) -> None:
     with pytest.raises(UnknownTopic):
         existing_targets_of([EVERYONE, Topic("nope")], topics)
+
+
+@pytest.mark.django_db
+def test_of_targets_that_were_kept_the_users_who_are_gone_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [User.objects.create_user(username=name) for name in ("alice", "bob", "carol")]
+    targets = [Target(ALL, None), *existing_targets_of(users, TopicRegistry([])), Target(user_stream("x"), "x")]
+    users[1].delete()
+    monkeypatch.setattr(module, "_KEYS_PER_QUERY", 2)
+    with CaptureQueriesContext(connection) as queries:
+        assert remaining(targets) == [targets[0], targets[1], targets[3]]
+    assert len(queries) == 2
+    assert remaining([]) == []
