@@ -190,6 +190,8 @@ class ScheduledEvent(models.Model):
     data = models.TextField()
     title = models.TextField(null=True)  # noqa: DJ001 - NULL is "none given": an empty one is in the frame
     url = models.TextField(null=True)  # noqa: DJ001 - as above
+    # The column is not called by a word of SQL.
+    group = models.TextField(null=True, db_column="group_key")  # noqa: DJ001 - as above
     targets = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())
 

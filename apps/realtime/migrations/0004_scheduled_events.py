@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
                 ("data", models.TextField()),
                 ("title", models.TextField(null=True)),
                 ("url", models.TextField(null=True)),
+                ("group", models.TextField(db_column="group_key", null=True)),
                 ("targets", models.JSONField()),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],

@@ -22,6 +22,7 @@ from apps.realtime import (
     acancel_scheduled,
     anotify,
     cancel_scheduled,
+    metrics,
     notify,
 )
 from apps.realtime.core.events import FRAME_MAX_BYTES
@@ -29,6 +30,7 @@ from apps.realtime.core.names import Stream
 from apps.realtime.models import ScheduledEvent, StoredEvent
 from apps.realtime.publishing import scheduled as module
 from apps.realtime.publishing.scheduled import fire_due
+from apps.realtime.publishing.store import store
 from apps.realtime.topics import TopicRegistry
 from tests.unit.conftest import MakeUser, Woken
 
@@ -244,7 +246,6 @@ def test_one_that_cannot_be_stored_stays_and_holds_up_no_other(monkeypatch: pyte
     for event_id in ("a", "broken", "b"):
         notify(EVERYONE, event_id, at=now() - HOUR)
     broken = ScheduledEvent.objects.get(event_id="broken")
-    store = module.store
 
     def half(template: Any, targets: Any) -> None:
         store(template, targets)
@@ -262,8 +263,8 @@ def test_one_that_cannot_be_stored_stays_and_holds_up_no_other(monkeypatch: pyte
 
 
 @pytest.mark.django_db
-def test_it_tells_how_late_the_oldest_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = module.metrics.SCHEDULED_LATE._value.get
+def test_it_tells_how_late_the_oldest_is() -> None:
+    late = metrics.SCHEDULED_LATE._value.get
     notify(EVERYONE, "x", at=now() + HOUR)
     fire_due()
     assert late() == 0
