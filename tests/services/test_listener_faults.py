@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from apps.realtime.brokers.rabbitmq import link
 from apps.realtime.brokers.rabbitmq.listener import RabbitListener
 from apps.realtime.brokers.rabbitmq.publisher import RabbitPublisher
 from apps.realtime.brokers.rabbitmq.topology import EXCHANGE
@@ -121,8 +122,11 @@ async def test_broker_killed_and_started_again(rig: Rig) -> None:
     await rig.delivers()
 
 
-async def test_a_node_that_is_busy_with_events_keeps_its_link(broker: RabbitMQ, vhost: str) -> None:
-    """The answer to the watchdog waits behind more events than can be worked off in its time."""
+async def test_a_node_that_is_busy_with_events_keeps_its_link(
+    broker: RabbitMQ, vhost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer to the watchdog, and to whoever opens a stream, waits behind more events than its time allows."""
+    monkeypatch.setattr(link, "RPC_TIMEOUT_SECS", 1.0)
     rig = Rig(broker, vhost, broker.url(vhost), per_user_queues=True)
     problems: list[str] = []
 
@@ -140,9 +144,13 @@ async def test_a_node_that_is_busy_with_events_keeps_its_link(broker: RabbitMQ, 
     for number in range(events):
         template = EventTemplate("busy/PING", number, json.JSONEncoder)
         rig.publisher.publish(template.for_stream(ALICE, mid=str(number), ts=1.0))
+    await until(lambda: len(rig.heard) > 0, "the first event was heard")
+    opening = asyncio.create_task(rig.listener.open(user_stream("newcomer")))
     await until(lambda: len(rig.heard) == events, "every event was heard")
+    await opening
     assert problems == []
-    assert await rig.queues() == queues
+    assert len(await rig.queues()) == len(queues) + 1
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
     await rig.listener.close()
     await asyncio.to_thread(rig.publisher.close, 1.0)
 

@@ -7,7 +7,7 @@ all the same, it takes only its own lane down.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,22 +16,13 @@ from aiormq.abc import AbstractChannel as UnderlayChannel
 
 from ...core.names import Stream
 from .backoff import Backoff
-from .link import RPC_TIMEOUT_SECS, Link, describe
+from .link import Link, describe
 from .topology import EXCHANGE, QUEUE_ARGUMENTS
 
 logger = logging.getLogger(__name__)
 
 # A channel that lives this long was fine; the next failure starts with the shortest delay again.
 _STABLE_SECS: Final = 30.0
-
-
-def _in_time() -> asyncio.Timeout:
-    """The deadline of a call.
-
-    Not aiormq's own `timeout`: on Python 3.11 it lets the loop turn between looking whether the channel is open and
-    sending. A refusal in that turn closes the channel, and what is then sent on it ends the whole connection.
-    """
-    return asyncio.timeout(RPC_TIMEOUT_SECS)
 
 
 async def _taken_by_the_transport(message: Any) -> None:
@@ -81,14 +72,14 @@ class Lane:
             )
             try:
                 # The broker works through a channel in order: this answer says that the declaration went well too.
-                async with _in_time():
-                    await setup.queue_bind(name, EXCHANGE, stream)
+                await self._set_up(setup.queue_bind(name, EXCHANGE, stream))
                 queue = ConsumedQueue(name)
                 # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
                 self._queues[name] = queue
-                async with _in_time():
-                    await consuming.basic_consume(name, _taken_by_the_transport, no_ack=True, consumer_tag=name)
-            except BaseException:
+                await self._link.answer(
+                    consuming.basic_consume(name, _taken_by_the_transport, no_ack=True, consumer_tag=name)
+                )
+            except Exception:
                 self._queues.pop(name, None)
                 # It deletes itself after its last consumer only, and it never had one.
                 with suppress(Exception):
@@ -99,16 +90,12 @@ class Lane:
     async def bind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Let the stream's events into the queue."""
         async with self._turn:
-            setup = await self._setup_channel()
-            async with _in_time():
-                await setup.queue_bind(queue.name, EXCHANGE, stream)
+            await self._set_up((await self._setup_channel()).queue_bind(queue.name, EXCHANGE, stream))
 
     async def unbind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Keep the stream's events out again."""
         async with self._turn:
-            setup = await self._setup_channel()
-            async with _in_time():
-                await setup.queue_unbind(queue.name, EXCHANGE, stream)
+            await self._set_up((await self._setup_channel()).queue_unbind(queue.name, EXCHANGE, stream))
 
     async def delete(self, queue: ConsumedQueue) -> None:
         """Give the queue back to the broker."""
@@ -116,6 +103,14 @@ class Lane:
         self._queues.pop(queue.name, None)
         async with self._turn:
             await (await self._setup_channel()).queue_delete(queue.name, nowait=True)
+
+    async def _set_up(self, call: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await self._link.answer(call)
+        except TimeoutError:
+            # It is being closed, and takes nothing any more.
+            self._setup = None
+            raise
 
     async def _setup_channel(self) -> UnderlayChannel:
         # At once, whenever it is needed: each stream limits the rate of its own attempts.

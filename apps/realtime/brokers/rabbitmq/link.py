@@ -5,6 +5,7 @@ never repaired; the listener throws it away and builds the next one.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -13,12 +14,14 @@ import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from yarl import URL
 
-from .deliveries import OnDelivery, TappedTransport
+from .deliveries import Delivery, OnDelivery, TappedTransport
 from .topology import EXCHANGE, EXCHANGE_TYPE, with_query
 
 CONNECT_TIMEOUT_SECS: Final = 5.0
 # Every call on a channel; longer than a busy broker takes, and its timeout closes the channel.
 RPC_TIMEOUT_SECS: Final = 10.0
+# So many times that more, as long as events come.
+_PATIENCE: Final = 11
 CLOSE_TIMEOUT_SECS: Final = 3.0
 
 
@@ -26,16 +29,17 @@ class Link:
     """A connection with its watchdog.
 
     Attributes:
-        lost: done, with the reason as text, at the first fault of the connection.
-        heard: set by whoever gets an event from it.
+        lost: done, with the reason as text, at the first fault of the connection. Nothing is delivered after it.
     """
 
-    def __init__(self, connection: AbstractConnection, transport: TappedTransport, heartbeat_secs: int) -> None:
+    def __init__(self, connection: AbstractConnection, heartbeat_secs: int, on_delivery: OnDelivery) -> None:
         self._connection = connection
-        self._transport = transport
+        self._transport = TappedTransport(self._delivered)
         self._heartbeat_secs = heartbeat_secs
+        self._on_delivery = on_delivery
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.heard = False
+        # So many have come.
+        self._deliveries = 0
         connection.close_callbacks.add(self._connection_closed)
         self._watchdog: asyncio.Task[None] | None = None
 
@@ -49,15 +53,10 @@ class Link:
         # Not aio_pika.connect(): where it fails it leaves an object behind that closes itself when it is collected, in
         # whatever thread that happens.
         connection = aio_pika.Connection(URL(with_query(url, heartbeat=heartbeat_secs, name=name)))
-        transport = connection.kwargs["transport_factory"] = TappedTransport(on_delivery)
+        link = cls(connection, heartbeat_secs, on_delivery)
+        connection.kwargs["transport_factory"] = link._transport
         try:
             await connection.connect(timeout=CONNECT_TIMEOUT_SECS)
-        except BaseException:
-            await connection.close()
-            transport.abort()
-            raise
-        link = cls(connection, transport, heartbeat_secs)
-        try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECS):
                 probe = await link.channel()
                 await link._ensure_exchange(probe)
@@ -72,6 +71,35 @@ class Link:
         channel = self._connection.channel(publisher_confirms=False)
         await channel.initialize(timeout=RPC_TIMEOUT_SECS)
         return channel
+
+    async def answer(self, call: Coroutine[Any, Any, Any]) -> None:
+        """Wait for the broker's answer to a call on a channel.
+
+        It comes behind the deliveries that were under way, and a node that is busy with them finds it late: as long as
+        they come, it is not overdue. A call that is given up takes its channel along.
+
+        Raises:
+            TimeoutError: the broker does not answer.
+            aiormq.exceptions.AMQPError: it refuses.
+        """
+        # Not aiormq's own `timeout`: on Python 3.11 it lets the loop turn between looking whether the channel is open
+        # and sending. A refusal in that turn closes the channel, and what is then sent on it ends the connection.
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def look(before: int, more: int) -> None:
+            nonlocal timer
+            if more and self._deliveries != before:
+                timer = loop.call_later(RPC_TIMEOUT_SECS, look, self._deliveries, more - 1)
+            else:
+                deadline.reschedule(loop.time())
+
+        async with asyncio.timeout(None) as deadline:
+            timer = loop.call_later(RPC_TIMEOUT_SECS, look, self._deliveries, _PATIENCE)
+            try:
+                await call
+            finally:
+                timer.cancel()
 
     def break_off(self, reason: str) -> None:
         """Declare the link lost; the first reason stands."""
@@ -107,13 +135,13 @@ class Link:
         try:
             while True:
                 await asyncio.sleep(self._heartbeat_secs / 2)
-                self.heard = False
+                before = self._deliveries
                 try:
                     async with asyncio.timeout(self._heartbeat_secs):
                         channel = channel or await self.channel()
                         await channel.declare_exchange(EXCHANGE, passive=True)
                 except TimeoutError:
-                    if not self.heard:
+                    if self._deliveries == before:
                         raise
                     # The call that was given up has taken its channel along.
                     channel = None
@@ -123,6 +151,12 @@ class Link:
             self.break_off(f"the exchange {EXCHANGE} is gone")
         except Exception as error:
             self.break_off(describe(error))
+
+    def _delivered(self, delivery: Delivery) -> None:
+        # A link that is lost may still be heard of, beside the next one.
+        if not self.lost.done():
+            self._deliveries += 1
+            self._on_delivery(delivery)
 
     def _connection_closed(self, sender: Any, error: BaseException | None = None) -> None:
         self.break_off(describe(error) if error else "closed")

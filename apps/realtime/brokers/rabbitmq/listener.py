@@ -285,8 +285,6 @@ class RabbitListener:
 
     def _delivered(self, delivery: Delivery) -> None:
         metrics.RECEIVED.inc()
-        if self._wiring is not None:
-            self._wiring.link.heard = True
         key = delivery.routing_key
         try:
             if not is_routing_key(key):
