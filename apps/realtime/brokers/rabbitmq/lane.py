@@ -11,8 +11,12 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
+import aiormq
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import AbstractChannel as UnderlayChannel
+from aiormq.abc import ChannelFrame
+from pamqp import commands
+from pamqp.base import Frame
 
 from ...core.names import Stream
 from .backoff import Backoff
@@ -21,6 +25,8 @@ from .topology import EXCHANGE, QUEUE_ARGUMENTS
 
 logger = logging.getLogger(__name__)
 
+# Streams that are opened with one call. A thousand pages that come back at once ask for a hundred in each lane.
+_TOGETHER: Final = 100
 # A channel that lives this long was fine; the next failure starts with the shortest delay again.
 _STABLE_SECS: Final = 30.0
 
@@ -41,6 +47,39 @@ class ConsumedQueue:
         self.alive = True
 
 
+class _Opening:
+    """A stream that is to flow into a queue: one to declare and consume (`new`), or one that flows already."""
+
+    __slots__ = ("done", "new", "queue", "stream")
+
+    def __init__(self, queue: ConsumedQueue, stream: Stream, *, new: bool) -> None:
+        self.queue = queue
+        self.stream = stream
+        self.new = new
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+def _fail(openings: list[_Opening], error: Exception) -> None:
+    for opening in openings:
+        opening.done.set_exception(error)
+
+
+def _declare(name: str) -> Frame:
+    return commands.Queue.Declare(
+        queue=name, exclusive=True, auto_delete=True, nowait=True, arguments=dict(QUEUE_ARGUMENTS)
+    )
+
+
+def _consume(name: str) -> Frame:
+    return commands.Basic.Consume(queue=name, consumer_tag=name, no_ack=True, nowait=True)
+
+
+async def _send(channel: UnderlayChannel, frames: list[Frame]) -> None:
+    """Send calls that the broker does not answer; one write, where aiormq's own way takes a task for each."""
+    if frames:
+        await channel.connection.write_queue.put(ChannelFrame.marshall(channel.number, frames))
+
+
 class Lane:
     """Two channels, opened when they are needed and again after the broker closed them.
 
@@ -59,38 +98,20 @@ class Lane:
         # A channel answers one call at a time. Waiting here instead of inside the call keeps its deadline for the
         # broker alone: with a thousand streams to open the last ones would time out, and that closes the channel.
         self._turn = asyncio.Lock()
+        # What waits for its turn, oldest first.
+        self._openings: list[_Opening] = []
         # By consumer tag.
         self._queues: dict[str, ConsumedQueue] = {}
 
     async def consume(self, name: str, stream: Stream) -> ConsumedQueue:
         """Declare an exclusive queue, bind it to the stream and consume it."""
-        async with self._turn:
-            consuming = await self._consuming_channel()
-            setup = await self._setup_channel()
-            await setup.queue_declare(
-                name, exclusive=True, auto_delete=True, arguments=dict(QUEUE_ARGUMENTS), nowait=True
-            )
-            try:
-                # The broker works through a channel in order: this answer says that the declaration went well too.
-                await self._set_up(setup.queue_bind(name, EXCHANGE, stream))
-                queue = ConsumedQueue(name)
-                # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
-                self._queues[name] = queue
-                await self._link.answer(
-                    consuming.basic_consume(name, _taken_by_the_transport, no_ack=True, consumer_tag=name)
-                )
-            except Exception:
-                self._queues.pop(name, None)
-                # It deletes itself after its last consumer only, and it never had one.
-                with suppress(Exception):
-                    await (await self._setup_channel()).queue_delete(name, nowait=True)
-                raise
-            return queue
+        queue = ConsumedQueue(name)
+        await self._open(_Opening(queue, stream, new=True))
+        return queue
 
     async def bind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Let the stream's events into the queue."""
-        async with self._turn:
-            await self._set_up((await self._setup_channel()).queue_bind(queue.name, EXCHANGE, stream))
+        await self._open(_Opening(queue, stream, new=False))
 
     async def unbind(self, queue: ConsumedQueue, stream: Stream) -> None:
         """Keep the stream's events out again."""
@@ -103,6 +124,67 @@ class Lane:
         self._queues.pop(queue.name, None)
         async with self._turn:
             await (await self._setup_channel()).queue_delete(queue.name, nowait=True)
+
+    async def _open(self, opening: _Opening) -> None:
+        self._openings.append(opening)
+        async with self._turn:
+            # Whoever had the turn may have taken it along.
+            if not opening.done.done():
+                together, self._openings = self._openings[:_TOGETHER], self._openings[_TOGETHER:]
+                await self._open_together(together)
+        await opening.done
+
+    async def _open_together(self, openings: list[_Opening]) -> None:
+        """Open all of them, or tell each why not."""
+        try:
+            await self._try_to_open(openings)
+        except aiormq.exceptions.AMQPChannelError as error:
+            await self._undo(openings)
+            if len(openings) > 1 and not self._link.lost.done():
+                # One that the broker refuses must not cost the others their streams.
+                for opening in openings:
+                    await self._open_together([opening])
+            else:
+                _fail(openings, error)
+        except Exception as error:
+            await self._undo(openings)
+            _fail(openings, error)
+        else:
+            for opening in openings:
+                opening.done.set_result(None)
+
+    async def _try_to_open(self, openings: list[_Opening]) -> None:
+        queues = [opening.queue for opening in openings if opening.new]
+        consuming = await self._consuming_channel() if queues else None
+        setup = await self._setup_channel()
+        frames: list[Frame] = []
+        for opening in openings:
+            if opening.new:
+                frames.append(_declare(opening.queue.name))
+            frames.append(commands.Queue.Bind(0, opening.queue.name, EXCHANGE, opening.stream, nowait=True))
+        # The broker works through a channel in order: the answer to the last call says that all others went well too.
+        last = openings[-1]
+        await _send(setup, frames[:-1])
+        await self._set_up(setup.queue_bind(last.queue.name, EXCHANGE, last.stream))
+        if consuming is None:
+            return
+        # The tag is ours, so that a cancel that overtakes consume-ok finds the queue.
+        self._queues.update((queue.name, queue) for queue in queues)
+        assert isinstance(consuming, aiormq.Channel)
+        *others, name = [queue.name for queue in queues]
+        consuming.consumers.update(dict.fromkeys(others, _taken_by_the_transport))
+        await _send(consuming, [_consume(other) for other in others])
+        await self._link.answer(consuming.basic_consume(name, _taken_by_the_transport, no_ack=True, consumer_tag=name))
+
+    async def _undo(self, openings: list[_Opening]) -> None:
+        frames: list[Frame] = []
+        for opening in openings:
+            if opening.new:
+                self._queues.pop(opening.queue.name, None)
+                # It deletes itself after its last consumer only, and it may never have had one.
+                frames.append(commands.Queue.Delete(queue=opening.queue.name, nowait=True))
+        with suppress(Exception):
+            await _send(await self._setup_channel(), frames)
 
     async def _set_up(self, call: Coroutine[Any, Any, Any]) -> None:
         try:
