@@ -233,6 +233,11 @@ class Session(ABC):
         return None if position is None else Cursor(position.epoch, position.seq)
 
     @property
+    def unacked(self) -> int | None:
+        """Event frames that the client has not acknowledged; None in a dialect that acknowledges nothing."""
+        return None if self._window is None else self._window.unacked
+
+    @property
     def window_is_full(self) -> bool:
         """Whether nothing more may be written before the client acknowledges."""
         return self._window is not None and not self._window.has_room

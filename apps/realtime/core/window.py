@@ -28,6 +28,11 @@ class Window:
         self._silent_since: float | None = None
 
     @property
+    def unacked(self) -> int:
+        """Event frames that were written and not acknowledged."""
+        return len(self._sizes)
+
+    @property
     def has_room(self) -> bool:
         """Whether one more frame may be written. The last one may reach over the bound of bytes by its own size."""
         return len(self._sizes) < WINDOW_EVENTS and self._bytes < WINDOW_BYTES

@@ -119,9 +119,14 @@ class RealtimeConsumer(AsyncConsumer):
     def _end_slow(self) -> None:
         self._perform(self._session.close(CloseCode.TOO_SLOW))
 
+    @property
+    def unacked(self) -> int:
+        """Event frames that the client has not acknowledged."""
+        return self._session.unacked or 0
+
     def send_away(self, after_ms: int) -> None:
         """The node is going down: ask the client to come back, to another one."""
-        self._perform(self._session.reconnect(CloseCode.DRAIN, after_ms, "drain"))
+        self._perform(_counted("drain", self._session.reconnect(CloseCode.DRAIN, after_ms, "drain")))
 
     # Handshake -----------------------------------------------------------------------------------
 
@@ -225,7 +230,7 @@ class RealtimeConsumer(AsyncConsumer):
         except (DatabaseError, TimeoutError) as error:
             metrics.AUTHENTICATIONS.labels("unavailable").inc()
             logger.warning("Socket %s: no verdict on its token, %s", self._session.sid, type(error).__name__)
-            return self._session.unavailable(_resync_after_ms())
+            return _counted("database", self._session.unavailable(_resync_after_ms()))
         metrics.AUTHENTICATIONS.labels("accepted").inc()
         if not self._count(who):
             return [
@@ -352,7 +357,7 @@ class RealtimeConsumer(AsyncConsumer):
         return True
 
     def _resync(self) -> list[Action]:
-        return self._session.reconnect(CloseCode.RESYNC, _resync_after_ms(), "database")
+        return _counted("database", self._session.reconnect(CloseCode.RESYNC, _resync_after_ms(), "database"))
 
     async def _join(self, stream: Stream) -> None:
         self._joined.add(stream)
@@ -398,6 +403,13 @@ class RealtimeConsumer(AsyncConsumer):
 def _now() -> Instant:
     # The loop's own clock, so that deadlines can be handed to call_at.
     return Instant(asyncio.get_running_loop().time(), time.time())
+
+
+def _counted(reason: str, advice: list[Action]) -> list[Action]:
+    """Count an advice to reconnect; there is none for a socket that has ended."""
+    if advice:
+        metrics.RECONNECTS_ADVISED.labels(reason).inc()
+    return advice
 
 
 def _resync_after_ms() -> int:

@@ -9,6 +9,7 @@ from ..core.cache import EventCache
 from ..core.events import Event
 from ..core.names import ALL, CONTROL, Stream
 from ..core.resume import Cursor, Head, Verdict
+from .delivery_times import DeliveryTimes
 from .heads import HeadChecks
 from .history import HistoryReader
 from .shared_feed import Confirm, Member, Rotate, SharedFeed
@@ -43,6 +44,7 @@ class Hub:
         self._opening: asyncio.Task[None] | None = None
         self._replay_max = replay_max
         self._cache = EventCache()
+        self._times = DeliveryTimes()
         self._feeds: dict[Stream, SharedFeed] = {}
         self._lingering: dict[Stream, asyncio.TimerHandle] = {}
         # Always there, as the listener's is: a node without sockets notices, too, whether its database answers again.
@@ -111,8 +113,8 @@ class Hub:
             self._on_control(event)
             return
         feed = self._feeds.get(event.stream)
-        if feed is not None:
-            feed.deliver(event)
+        if feed is not None and feed.deliver(event):
+            self._times.written(event)
 
     def position(self, stream: Stream) -> Cursor:
         """The highest event of the stream that is known here."""

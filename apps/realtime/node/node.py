@@ -5,6 +5,7 @@ import logging
 import random
 from typing import Any, Final
 
+from .. import metrics
 from ..brokers.base import Listener
 from ..brokers.choice import make_listener
 from ..brokers.memory import Exchange
@@ -22,6 +23,7 @@ from .database import Database, DatabaseThreads
 from .history import HistoryReader
 from .hub import Hub
 from .limits import Limits
+from .loop_lag import LoopLag
 from .rights import TopicRights
 from .standing import Standing
 from .writer import TurnEnd
@@ -88,6 +90,8 @@ class Node:
         self.standing.start()
         self._sweep: asyncio.TimerHandle
         self._end_slow_readers()
+        self._loop_lag = LoopLag()
+        self._loop_lag.start()
 
     @property
     def listener_problem(self) -> str | None:
@@ -111,6 +115,7 @@ class Node:
     async def close(self) -> None:
         """Stop listening."""
         self._sweep.cancel()
+        self._loop_lag.close()
         await self.hub.close()
         self._reader.close()
         await self.rights.close()
@@ -133,11 +138,14 @@ class Node:
         self._sweep = asyncio.get_running_loop().call_later(SLOW_READERS_EVERY_SECS, self._end_slow_readers)
         self._look_at(list(self.consumers))
 
-    def _look_at(self, consumers: list[RealtimeConsumer]) -> None:
+    def _look_at(self, consumers: list[RealtimeConsumer], unacked: int = 0) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for consumer in consumers[-CONSUMERS_A_LOOK:]:
             consumer.end_if_behind(now)
+            unacked += consumer.unacked
         del consumers[-CONSUMERS_A_LOOK:]
         if consumers:
-            loop.call_soon(self._look_at, consumers)
+            loop.call_soon(self._look_at, consumers, unacked)
+        else:
+            metrics.UNACKED.set(unacked)

@@ -117,11 +117,16 @@ class SharedFeed:
 
     # Events --------------------------------------------------------------------------------------
 
-    def deliver(self, event: Event) -> None:
-        """An event came from the broker. Nothing is awaited: order is kept."""
+    def deliver(self, event: Event) -> int:
+        """An event came from the broker; returns to how many members it was written at once.
+
+        Nothing is awaited: order is kept.
+        """
+        sent = 0
         if not event.seq:
-            _LIVE.inc(sum(member.deliver(event) for member in list(self.members)))
-            return
+            sent = sum(member.deliver(event) for member in list(self.members))
+            _LIVE.inc(sent)
+            return sent
         arrival = self._feed.arrived(event)
         if arrival is Arrival.OTHER_EPOCH:
             self._begin_check()
@@ -129,9 +134,10 @@ class SharedFeed:
             self._given_twice = True
             self._begin_check()
         elif arrival is Arrival.NEW:
-            self._offer(event)
+            sent = self._offer(event)
+        return sent
 
-    def _offer(self, event: Event) -> None:
+    def _offer(self, event: Event) -> int:
         sent = 0
         # A copy: a member that turns out to be too slow leaves while we are at it.
         for member in list(self.members):
@@ -145,6 +151,7 @@ class SharedFeed:
             # Who waited for this event gets at once what had overtaken it.
             self._serve_from_memory(_LIVE)
             self._await_fillers()
+        return sent
 
     def catch_up(self, member: Member) -> None:
         """Bring a member to the head: it has just come, or has room again."""

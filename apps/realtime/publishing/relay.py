@@ -17,6 +17,7 @@ from django.db import connections, transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
+from .. import metrics
 from ..brokers.base import Publisher
 from ..brokers.rabbitmq.backoff import Backoff
 from ..conf import RealtimeSettings
@@ -24,6 +25,7 @@ from ..core.events import Event, numbered
 from ..core.names import Stream
 from ..models import StoredEvent
 from ..models import Stream as StreamRow
+from .backlog import measure
 from .retention import Pruner
 from .scheduled import fire_due
 from .sequencer import number
@@ -40,6 +42,8 @@ LOOK_ROWS: Final = 5_000
 STREAMS_A_BATCH: Final = 200
 # Handed to the publisher and not answered yet: below its own bounds, so that it never has to drop one.
 MAX_IN_FLIGHT: Final = 2_000
+# Prometheus asks every 15 s.
+MEASURE_EVERY_SECS: Final = 5.0
 # For the outcome of what is on the wire when the process ends.
 EXIT_SECS: Final = 2.0
 
@@ -71,6 +75,7 @@ class Relay:
         self._every_secs = every_secs
         self._pruner = Pruner(conf)
         self._prune_at = 0.0
+        self._measure_at = 0.0
         self._backoff = Backoff()
         self._stopping = False
         # Put by the publisher's thread; None comes from `stop`.
@@ -120,7 +125,7 @@ class Relay:
         more = False
         failed: str | None = None
         # A step that fails keeps none of the others: one stream that is locked is no reason to forget the rest.
-        for step in (self._settle, fire_due, self._number, self._take, self._prune):
+        for step in (self._settle, fire_due, self._number, self._take, self._prune, self._measure):
             self._alive()
             try:
                 more = step() or more
@@ -134,6 +139,8 @@ class Relay:
         elif failed is None and self.problem is not None:
             logger.info("The relay works again")
         self.problem = failed
+        if failed is None:
+            metrics.RELAY_TURNED_AT.set_to_current_time()
         return more
 
     # Outcomes ------------------------------------------------------------------------------------
@@ -230,6 +237,12 @@ class Relay:
         if self._pruner.turn():
             return True
         self._prune_at = time.monotonic() + EVERY_SECS
+        return False
+
+    def _measure(self) -> bool:
+        if time.monotonic() >= self._measure_at:
+            measure(self._alias)
+            self._measure_at = time.monotonic() + MEASURE_EVERY_SECS
         return False
 
     # The table -----------------------------------------------------------------------------------

@@ -29,6 +29,13 @@ def now_plus(connection: BaseDatabaseWrapper) -> str:
     return "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s || ' seconds')"
 
 
+def secs_since(connection: BaseDatabaseWrapper, time: str) -> str:
+    """How many seconds ago a time of `now_sql` was, as a float."""
+    if connection.vendor == "postgresql":
+        return f"CAST(extract(epoch FROM statement_timestamp() - {time}) AS double precision)"
+    return f"(julianday('now') - julianday({time})) * 86400.0"
+
+
 def values(rows: int, *types: str) -> str:
     """A table of placeholders. On both databases its columns are called column1, column2, …"""
     row = "(" + ", ".join(f"CAST(%s AS {name})" for name in types) + ")"

@@ -32,8 +32,9 @@ def test_an_acknowledgement_makes_as_much_room_as_it_says(size: int) -> None:
     window = Window()
     full = sent_until_full(window, size)
     assert window.acked(0)
-    assert not window.has_room
+    assert (window.has_room, window.unacked) == (False, full)
     assert window.acked(10)
+    assert window.unacked == full - 10
     assert sent_until_full(window, size) == 10
     # It counts from the beginning of the connection.
     assert window.acked(10)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import OperationalError
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 
 from apps.realtime import EVERYONE, Topic, history, push, revoke, rotation
 from apps.realtime.core.cache import OVERHEAD_BYTES, EventCache
@@ -365,10 +365,12 @@ async def check_sent_away(socket: Any, *, v1: bool) -> None:
 async def test_with_the_database_away_there_is_no_verdict_on_a_token(
     open_socket: OpenSocket, token: str, database_is_away: None, v1: bool
 ) -> None:
+    advised = sample("realtime_reconnects_advised_total", reason="database")
     socket = open_socket(v1=v1)
     await socket.frame()
     socket.say(token)
     await check_sent_away(socket, v1=v1)
+    assert sample("realtime_reconnects_advised_total", reason="database") == advised + 1
 
 
 async def test_a_slow_topic_rule_holds_up_nobody_else(
@@ -1250,7 +1252,9 @@ async def test_a_drain_sends_every_client_away(open_socket: OpenSocket, make_nod
     await v1.authenticate(token)
     await seed.authenticate(token)
     await silent.frame()
+    advised = sample("realtime_reconnects_advised_total", reason="drain")
     await node.drain(5)
+    assert sample("realtime_reconnects_advised_total", reason="drain") == advised + 3
     for socket, told in ((v1, ["RECONNECT"]), (seed, []), (silent, ["RECONNECT"])):
         texts, code = await socket.closed()
         assert [json.loads(text)["id"] for text in texts] == told
@@ -1259,6 +1263,34 @@ async def test_a_drain_sends_every_client_away(open_socket: OpenSocket, make_nod
     late = await open_socket(node).closed()
     assert ([code_of(text) for text in late[0]], late[1]) == (["going_down"], 4001)
     assert await open_socket(node, v1=False).closed() == ([], 4001)
+
+
+async def test_no_name_of_a_user_a_stream_or_an_event_becomes_a_label(
+    open_socket: OpenSocket, make_node: MakeNode, topics: TopicRegistry, make_user: MakeUser, make_token: MakeToken
+) -> None:
+    """What anybody may choose would make as many series as there are choices."""
+    topics.rules = (*topics.rules, topic("room-{name}")(lambda user, name: True))
+    node, user = make_node(), await asyncio.to_thread(make_user, "zebra")
+    socket = open_socket(node, address="203.0.113.47")
+    await socket.authenticate(await asyncio.to_thread(make_token, user))
+    socket.say(subscribe("room-zebra"))
+    await socket.frame()
+    push(user, "event/ZEBRA", {"text": "zebra"})
+    push(Topic("room-zebra"), "event/ZEBRA")
+    await socket.ids(2)
+    await flow(node, user_stream(str(user.pk)), 3, "zebra")
+    await seqs(socket, 3)
+    socket.say({"id": "frame-zebra"})
+    await socket.frame()
+    stranger = open_socket(node)
+    await stranger.frame()
+    stranger.say("token-zebra")
+    await stranger.frame()
+    shown = generate_latest().decode().lower()
+    assert "realtime_deliveries_total" in shown
+    assert "zebra" not in shown
+    assert "203.0.113" not in shown
+    assert str(user_stream(str(user.pk))) not in shown
 
 
 def assert_empty(node: Node) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from apps.realtime.node import node as module
 from apps.realtime.node.writer import PlainWriter
@@ -83,3 +84,19 @@ async def test_a_reader_that_is_behind_is_found_without_an_event(
     monkeypatch.setattr(consumer._writer, "_queued_bytes", 3 * 1024 * 1024)
     assert await slow.ended() == 4002
     assert fine.code is None
+
+
+async def test_what_no_client_has_acknowledged_is_counted_over_all_sockets(
+    make_node: MakeNode, open_socket: OpenSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLOW_READERS_EVERY_SECS", 0.01)
+    monkeypatch.setattr(module, "CONSUMERS_A_LOOK", 2)
+    node = make_node()
+    for dialect in (True, True, True, False):
+        await open_socket(node, v1=dialect).frame()
+    for consumer in node.consumers:
+        window = consumer._session._window
+        assert window is None or all(window.admit(100) for _ in range(7))
+    async with asyncio.timeout(10):
+        while REGISTRY.get_sample_value("realtime_events_unacked") != 21:
+            await asyncio.sleep(0.01)
