@@ -12,6 +12,7 @@ import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
 from django.utils.timezone import now
+from prometheus_client import REGISTRY
 from pytest_django import DjangoAssertNumQueries
 
 from apps.realtime import EVERYONE, cancel_scheduled, notify
@@ -399,7 +400,7 @@ def test_it_shows_life_before_each_step_also_when_they_fail(
     monkeypatch.setattr(relay, "_number", number)
     relay._turn()
     assert relay.problem is not None
-    assert signs == ["alive", "alive", "alive", "number", "alive", "alive"]
+    assert signs == ["alive", "alive", "alive", "number", "alive", "alive", "alive"]
 
 
 def test_at_the_end_it_waits_for_what_is_on_the_wire(
@@ -418,3 +419,23 @@ def test_at_the_end_it_waits_for_what_is_on_the_wire(
     relay.run()
     timer.join()
     assert written == [(event, True)]
+
+
+@pytest.mark.django_db
+def test_it_shows_when_it_last_worked_and_what_waits(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    def turned_at() -> float:
+        return REGISTRY.get_sample_value("realtime_relay_last_turn_timestamp_seconds") or 0.0
+
+    store(ALICE)
+    began = time.time()
+    relay._turn()
+    assert turned_at() >= began
+    assert REGISTRY.get_sample_value("realtime_backlog_events", {"stage": "unnumbered"}) == 1
+
+    def fails() -> bool:
+        raise OperationalError
+
+    monkeypatch.setattr(relay, "_take", fails)
+    before = turned_at()
+    relay._turn()
+    assert turned_at() == before
