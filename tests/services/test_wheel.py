@@ -26,8 +26,8 @@ from tests.services.rigs.site import BIN, ROOT, Node
 from tests.services.rigs.target import claims_of
 
 SCRATCH: Final = Path(__file__).parent / "scratch_project"
-# The README's files, by their first line; its project is called mysite.
-_README_FILE: Final = r"```python\n# mysite/{}\n(.*?)```"
+# The files in the docs, by their first line; the project there is called mysite.
+_DOCS_FILE: Final = r"```python\n# mysite/{}\n(.*?)```"
 EMAIL, PASSWORD = "alice@shop.example", "password-of-the-shop"
 _COMMAND_SECS: Final = 60
 
@@ -71,16 +71,16 @@ class Project:
         assert text.count(line) == 1
         path.write_text(text.replace(line, ""))
 
-    def take_from_readme(self, module: str) -> None:
-        """Put the README's file in the place of one of its modules, word for word."""
-        text = (ROOT / "README.md").read_text()
-        (code,) = re.findall(_README_FILE.format(re.escape(module)), text, re.DOTALL)
+    def take_from_docs(self, page: str, module: str) -> None:
+        """Put a file of the docs in the place of one of its modules, word for word."""
+        text = (ROOT / page).read_text()
+        (code,) = re.findall(_DOCS_FILE.format(re.escape(module)), text, re.DOTALL)
         (self.folder / "shop" / module).write_text(code.replace("mysite", "shop"))
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command of Django's, as by the project's manage.py."""
+    def run(self, *arguments: str, tool: str = "django") -> subprocess.CompletedProcess[str]:
+        """A command of Django's, as by the project's manage.py, or of another tool."""
         return subprocess.run(
-            [sys.executable, "-W", "error", "-m", "django", *arguments],
+            [sys.executable, "-W", "error", "-m", tool, *arguments],
             env=self.env,
             cwd=self.folder,
             capture_output=True,
@@ -185,6 +185,18 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
+def test_the_project_tests_what_it_sends(library: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path / "project", library, "amqp://nobody:nothing@127.0.0.1:1/")
+    project.take_from_docs("docs/testing.md", "test_orders.py")
+    project.take_from_docs("docs/testing.md", "tests.py")
+    # Ours is found by its entry point; that of asyncio asks for a setting, which with -W error is an end.
+    tested = project.run("shop/test_orders.py", "-p", "no:cacheprovider", "-p", "no:asyncio", tool="pytest")
+    assert (tested.returncode, " 4 passed" in tested.stdout) == (0, True), tested.stdout + tested.stderr
+    tested = project.run("test", "shop.tests")
+    assert "Ran 2 tests" in tested.stderr, tested.stderr
+    assert tested.returncode == 0, tested.stderr
+
+
 def test_the_project_stands_and_no_migration_is_missing(migrated: Project) -> None:
     assert "no issues" in migrated.manage("check")
     assert "No changes" in migrated.manage("makemigrations", "--check", "--dry-run")
@@ -225,7 +237,7 @@ def test_a_deployment_without_a_broker_is_warned(migrated: Project) -> None:
 
 async def test_the_asgi_module_of_the_readme_serves(migrated: Project, library: Path, tmp_path: Path) -> None:
     project = Project(tmp_path / "project", library)
-    project.take_from_readme("asgi.py")
+    project.take_from_docs("README.md", "asgi.py")
     for database in migrated.folder.glob("*.sqlite3"):
         shutil.copy(database, project.folder)
     assert "no issues" in project.manage("check")
