@@ -96,6 +96,7 @@ def test_it_has_no_window_and_is_told_of_no_gap(driven: Driven) -> None:
         assert driven.session.deliver(event(ALL))
     assert not driven.session.is_overdue(driven.clock.mono + 1_000)
     assert not driven.session.window_is_full
+    assert driven.session.unacked is None
     assert driven.session.gap(ALL, Head("e2", 7, 7), GapReason.EPOCH) == []
     assert driven.session.take(durable(ALL, 8, "e2")) is Taken.SENT
 

@@ -485,6 +485,7 @@ def fill(driven: Driven) -> None:
         assert driven.session.deliver(event(ALL))
         assert driven.session.take(durable(MINE, seq)) is Taken.SENT
     assert driven.session.window_is_full
+    assert driven.session.unacked == WINDOW_EVENTS
 
 
 def test_with_the_window_full_ephemeral_events_are_dropped_and_durable_ones_wait(driven: Driven) -> None:
