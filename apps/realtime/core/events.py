@@ -223,8 +223,7 @@ def _encoder(kind: type[json.JSONEncoder]) -> json.JSONEncoder:
     return kind(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+_text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _too_large(event_id: str, size: int) -> str:

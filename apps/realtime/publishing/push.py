@@ -1,7 +1,7 @@
 """`push`: ephemeral events (docs/publishing.md)."""
 
 import time
-from uuid import uuid4
+from secrets import token_hex
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -35,7 +35,7 @@ def events_for(to: Recipient, id: str, data: object) -> list[Event]:
     """The ephemeral events that `push` sends: one for each stream."""
     template = EventTemplate(id, data, DjangoJSONEncoder)
     now = time.time()
-    return [template.for_stream(stream, mid=uuid4().hex, ts=now) for stream in streams_of(to, topic_registry())]
+    return [template.for_stream(stream, mid=token_hex(16), ts=now) for stream in streams_of(to, topic_registry())]
 
 
 def publish_after_commit(events: list[Event], using: str) -> None:

@@ -107,8 +107,10 @@ class EventBuffer:
             outgoing.settle(False)
         return sum(not outgoing.durable for outgoing in left)
 
-    def log_drops(self, log: ThrottledLog) -> None:
-        """Say how many events had to make place since the last call."""
+    def report(self, log: ThrottledLog) -> None:
+        """Say how many wait, and how many had to make place since the last call."""
+        # Nothing is taken while the broker is away, and that is when somebody looks.
+        metrics.PUBLISH_WAITING.set(len(self._events))
         with self._condition:
             dropped, self._unlogged_drops = self._unlogged_drops, 0
         if dropped:
@@ -125,8 +127,8 @@ class EventBuffer:
         return dropped
 
     def _tell(self, dropped: list[Outgoing]) -> None:
-        # Nothing is taken while the broker is away, and that is when somebody looks.
-        metrics.PUBLISH_WAITING.set(len(self._events))
+        if not dropped:
+            return
         lost = sum(not outgoing.durable for outgoing in dropped)
         if lost:
             metrics.PUBLISH_DROPPED.labels("buffer_full").inc(lost)

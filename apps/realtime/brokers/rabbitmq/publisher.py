@@ -303,7 +303,7 @@ class _Worker(threading.Thread):
 
     def _check_deadlines(self) -> None:
         self._ioloop.call_later(_CHECK_EVERY_SECS, self._check_deadlines)
-        self._buffer.log_drops(self._log)
+        self._buffer.report(self._log)
         if self._blocked or not self._unconfirmed:
             return
         if time.monotonic() - self._unconfirmed[0][1] > CONFIRM_TIMEOUT_SECS:

@@ -81,6 +81,7 @@ def test_the_number_that_waits_is_shown_while_nothing_is_taken() -> None:
     buffer = EventBuffer()
     for number in range(3):
         buffer.append(event(number))
+    buffer.report(ThrottledLog(logging.getLogger("test")))
     assert sample("realtime_events_publish_waiting") == 3
     buffer.take(2)
     assert sample("realtime_events_publish_waiting") == 1
@@ -129,8 +130,8 @@ def test_drops_are_logged_together_and_once(caplog: pytest.LogCaptureFixture, mo
     for number in range(7):
         buffer.append(event(number))
     with caplog.at_level(logging.WARNING):
-        buffer.log_drops(log)
-        buffer.log_drops(log)
+        buffer.report(log)
+        buffer.report(log)
     assert len(caplog.records) == 1
     assert "dropped the 5 oldest" in caplog.text
 
