@@ -45,7 +45,7 @@ def schedule(at: object, template: EventTemplate, targets: list[Target]) -> str:
         BadEvent: no time, or one without a time zone; an event that is too large with the name of its stream.
         django.db.Error: the row cannot be stored.
     """
-    due_at = _checked(at)
+    due_at = stored_time(at)
     if targets:
         longest = max((target.stream for target in targets), key=len)
         template.for_stream(longest, mid=uuid4().hex, ts=time.time(), room_bytes=SEQ_MAX_BYTES)
@@ -150,8 +150,12 @@ def _rows() -> "QuerySet[ScheduledEvent]":
     return ScheduledEvent.objects.using(realtime_settings().database)
 
 
-def _checked(at: object) -> datetime:
-    """The time as the database takes it."""
+def stored_time(at: object) -> datetime:
+    """The time as the column `due_at` takes it.
+
+    Raises:
+        BadEvent: no time, or one without a time zone.
+    """
     try:
         if isinstance(at, datetime) and is_aware(at):
             utc = at.astimezone(UTC)

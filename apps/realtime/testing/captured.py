@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from django.apps import apps
@@ -84,6 +85,19 @@ class Captured:
         """Forget what was sent so far: it was the test's preparation."""
         self._process.settle()
         self._process.recorder.events.clear()
+
+    @async_unsafe(_ASYNC)
+    def fire_scheduled(self, until: datetime) -> None:
+        """Have the time come: what `notify(…, at=)` has scheduled up to then is sent, oldest first, as a relay does.
+
+        Args:
+            until: with a time zone.
+
+        Raises:
+            BadEvent: it has none.
+        """
+        self._process.settle()
+        self._process.fire_scheduled(until)
 
     def browser(self, user: Any, *, topics: Sequence[str] = (), since: Mapping[str, Any] | None = None) -> Browser:
         """A tab of a user, for `with` and `async with`.

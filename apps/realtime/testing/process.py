@@ -2,17 +2,21 @@
 (docs/testing.md)."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.functions import Now
 
 from ..brokers.base import Settled
 from ..brokers.memory import Exchange
 from ..conf import realtime_settings
 from ..core.events import Event
 from ..core.names import CONTROL, Stream
+from ..models import ScheduledEvent
 from ..publishing.process import PublishingProcess
+from ..publishing.scheduled import fire_due, stored_time
 from ..publishing.sequencer import number
 from ..publishing.settlement import Place, confirm
 
@@ -110,6 +114,19 @@ class CapturingProcess(PublishingProcess):
             confirm(map(Place.of, events))
         if streams:
             _lift_limits(connections[realtime_settings().database])
+
+    def fire_scheduled(self, until: datetime) -> None:
+        """What a relay does with the scheduled events up to then, oldest first.
+
+        Raises:
+            BadEvent: a time without a time zone.
+            django.db.Error: the rows could not be stored.
+        """
+        rows = ScheduledEvent.objects.using(realtime_settings().database)
+        due = rows.filter(due_at__lte=stored_time(until)).order_by("due_at", "id")
+        for key in list(due.values_list("pk", flat=True)):
+            rows.filter(pk=key).update(due_at=Now())
+            fire_due()
 
     def _run(self, hook: Callable[[], object]) -> None:
         if str(hook.__module__).startswith(_PACKAGE) and id(hook) not in self._ran:

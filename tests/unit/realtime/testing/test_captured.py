@@ -1,7 +1,7 @@
 """What was sent, and what the assertions say of it (docs/testing.md)."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import ANY
 
@@ -10,9 +10,21 @@ from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.test import Client, TestCase
+from django.utils import timezone
 
 from apps.demo.models import Article
-from apps.realtime import EVERYONE, BadRecipient, Topic, UnknownTopic, notify, push, revoke, task_progress
+from apps.realtime import (
+    EVERYONE,
+    BadEvent,
+    BadRecipient,
+    Topic,
+    UnknownTopic,
+    cancel_scheduled,
+    notify,
+    push,
+    revoke,
+    task_progress,
+)
 from apps.realtime.models import StoredEvent
 from apps.realtime.publishing.process import publishing_process
 from apps.realtime.testing import Captured, capture_events
@@ -142,6 +154,27 @@ def test_failures_say_what_was_asked_and_what_was_sent(captured_events: Captured
     assert str(failure.value) == (
         f'1 events that should not have been sent:\n    push order/SHIPPED {{"order": 6}} to {mine}'
     )
+
+
+def test_the_time_of_what_was_scheduled_comes(captured_events: Captured, make_user: MakeUser) -> None:
+    alice, now = make_user(), timezone.now()
+    notify(alice, "second", at=now + timedelta(days=2))
+    notify(alice, "first", at=now + timedelta(days=1))
+    notify(alice, "third", at=now + timedelta(days=3))
+    canceled = notify(alice, "canceled", at=now + timedelta(days=1))
+    assert cancel_scheduled(canceled)
+    with transaction.atomic():
+        notify(alice, "rolled/BACK", at=now)
+        transaction.set_rollback(True)
+    captured_events.fire_scheduled(until=now + timedelta(hours=23))
+    captured_events.assert_not_notified(alice)
+    with captured_events.browser(alice) as tab:
+        captured_events.fire_scheduled(until=now + timedelta(days=2))
+        captured_events.fire_scheduled(until=now + timedelta(days=2))
+        assert tab.ids == ["first", "second"]
+    assert [event.id for event in captured_events.of(alice)] == ["first", "second"]
+    with pytest.raises(BadEvent, match="time zone"):
+        captured_events.fire_scheduled(until=datetime(2026, 1, 1))  # noqa: DTZ001 - what is refused
 
 
 def test_what_was_forgotten(captured_events: Captured) -> None:
