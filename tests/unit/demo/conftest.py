@@ -1,30 +1,10 @@
-"""People, an article, and who was notified."""
-
-from typing import Any, NamedTuple
+"""People, an article, and their browsers."""
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from apps.demo.models import Article
-
-
-class Notified(NamedTuple):
-    """One call of `notify`."""
-
-    to: Any
-    id: str
-    data: Any
-    title: str | None = None
-    url: str | None = None
-
-
-@pytest.fixture
-def notified(monkeypatch: pytest.MonkeyPatch) -> list[Notified]:
-    """Collects the events instead of storing them."""
-    calls: list[Notified] = []
-    monkeypatch.setattr("apps.demo.events.notify", lambda *args, **kwargs: calls.append(Notified(*args, **kwargs)))
-    return calls
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from pytest_django.asserts import assertContains, assertNotContains, assertRedir
 
 from apps.demo import tasks
 from apps.demo.models import Article, Comment, NewsItem, Task
-from apps.realtime import EVERYONE
-
-from .conftest import Notified
+from apps.realtime import EVERYONE, Topic
+from apps.realtime.testing import Captured
 
 SCRIPT = {"Accept": "application/json"}
 PAGES = ("/", "/demo/articles/", "/demo/article-2016/")
@@ -90,48 +89,48 @@ def test_too_many_tasks(ann_client: Client, monkeypatch: pytest.MonkeyPatch) -> 
     assertContains(ann_client.post("/demo/task/", {"seconds": 1}), "Too many tasks", status_code=429)
 
 
-def test_news_of_staff(ann_client: Client, notified: list[Notified]) -> None:
+def test_news_of_staff(ann_client: Client, captured_events: Captured) -> None:
     answer = ann_client.post("/demo/news/", {"title": "Hello"}, headers=SCRIPT)
     assert answer.status_code == 202
     assertRedirects(ann_client.post("/demo/news/", {"title": "Again"}), "/")
-    assert [(call.to, call.id, call.title, call.data["by"]) for call in notified] == [
-        (EVERYONE, "news/PUBLISHED", title, "ann") for title in ("Hello", "Again")
+    assert [(event.id, event.title, event.data["by"]) for event in captured_events.of(EVERYONE)] == [
+        ("news/PUBLISHED", title, "ann") for title in ("Hello", "Again")
     ]
 
 
-def test_empty_news(ann_client: Client, notified: list[Notified]) -> None:
+def test_empty_news(ann_client: Client, captured_events: Captured) -> None:
     assert ann_client.post("/demo/news/", {"title": " "}, headers=SCRIPT).status_code == 400
     assertContains(ann_client.post("/demo/news/", {"title": " "}), "This field is required.")
-    assert notified == []
+    assert captured_events.events == []
 
 
-def test_news_are_for_staff_only(ben_client: Client, notified: list[Notified]) -> None:
+def test_news_are_for_staff_only(ben_client: Client, captured_events: Captured) -> None:
     assertNotContains(ben_client.get("/"), "Send to everybody")
     assertContains(ben_client.post("/demo/news/", {"title": "Hello"}), "Not allowed", status_code=403)
-    assert notified == []
+    assert captured_events.events == []
 
 
-def test_a_comment_by_the_script(ben_client: Client, article: Article, notified: list[Notified]) -> None:
+def test_a_comment_by_the_script(ben_client: Client, article: Article, captured_events: Captured) -> None:
     answer = ben_client.post(f"/demo/articles/{article.pk}/comments/", {"text": "Hi"}, headers=SCRIPT)
     comment = Comment.objects.get()
     assert (comment.article, comment.author.username, comment.text) == (article, "ben", "Hi")
     assert answer.status_code == 201
     # The answer and the event draw the same comment.
-    assert answer.json()["comment"] == next(call.data for call in notified if call.id == "comment/SAVED")
+    captured_events.assert_notified(Topic(article.topic), "comment/SAVED", data=answer.json()["comment"])
 
 
-def test_a_comment_without_script(ben_client: Client, article: Article, notified: list[Notified]) -> None:
+def test_a_comment_without_script(ben_client: Client, article: Article, captured_events: Captured) -> None:
     answer = ben_client.post(f"/demo/articles/{article.pk}/comments/", {"text": "<b>Hi</b>"}, follow=True)
     assertRedirects(answer, article.get_absolute_url())
     assertContains(answer, "&lt;b&gt;Hi&lt;/b&gt;")
 
 
 @pytest.mark.parametrize("text", ["", "  ", "x" * 2001])
-def test_a_bad_comment(ben_client: Client, article: Article, notified: list[Notified], text: str) -> None:
+def test_a_bad_comment(ben_client: Client, article: Article, captured_events: Captured, text: str) -> None:
     path = f"/demo/articles/{article.pk}/comments/"
     assert ben_client.post(path, {"text": text}, headers=SCRIPT).status_code == 400
     assertTemplateUsed(ben_client.post(path, {"text": text}), "demo/article.html")
-    assert notified == []
+    assert captured_events.events == []
 
 
 def test_no_such_article(ben_client: Client) -> None:
@@ -184,16 +183,19 @@ def test_the_home_page_and_its_snapshot_show_the_same(ann: User, ben: User, ann_
     assert re.findall(r'data-news="(\d+)"', page) == [str(item["id"]) for item in state["news"]]
 
 
-def test_an_articles_snapshot(ben: User, ben_client: Client, article: Article, notified: list[Notified]) -> None:
+def test_an_articles_snapshot(ben: User, ben_client: Client, article: Article, captured_events: Captured) -> None:
     Comment.objects.create(article=article, author=ben, text="Hi")
     state = ben_client.get(f"/demo/articles/{article.pk}/state/").json()
-    assert state["comments"] == [call.data for call in notified if call.id == "comment/SAVED"]
+    assert state["comments"] == [event.data for event in captured_events.of(Topic(article.topic))]
+    Comment.objects.create(article=article, author=ben, text="Later")
+    with captured_events.browser(ben, topics=[article.topic], since=state["cursor"]) as tab:
+        assert [frame["data"]["text"] for frame in tab.frames] == ["Later"]
     assert f"topic.article-{article.pk}" in state["cursor"]
     assert ben_client.get("/demo/articles/404/state/").status_code == 404
 
 
 def test_a_task_of_a_process_that_is_gone_is_ended_by_whoever_looks(
-    ann: User, ben_client: Client, notified: list[Notified]
+    ann: User, ben_client: Client, captured_events: Captured
 ) -> None:
     long_ago = timezone.now() - timedelta(seconds=11)
     Task.objects.create(id="dead", user=ann, label="Dead", total=10, done=3, seen_at=long_ago)
@@ -204,4 +206,4 @@ def test_a_task_of_a_process_that_is_gone_is_ended_by_whoever_looks(
     states = {task.pk: (task.state, task.error) for task in Task.objects.all()}
     assert states == {"dead": ("failed", "Interrupted"), "alive": ("running", ""), "done": ("done", "")}
     data = {"task": "dead", "label": "Dead", "state": "failed", "done": 3, "total": 10, "error": "Interrupted"}
-    assert notified == [(ann, "task/FAILED", data, None, None)]
+    captured_events.assert_notified(ann, "task/FAILED", data=data, times=1)
