@@ -145,6 +145,8 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT: str = env.str("STATIC_ROOT", default=str(RUN_DIR / "static"))
+# For nginx, under whatever umask they are collected.
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o755
 # The wheel carries the client as message_flow/js; here it is found under the same name.
 STATICFILES_DIRS: list[Any] = [("message_flow/js", BASE_DIR / "static/js"), ("css", BASE_DIR / "static/css")]
 STORAGES = {
