@@ -16,6 +16,7 @@ from ops.services.binaries import (
     NGINX,
     PGBOUNCER,
     POSTGRES,
+    PROMTOOL,
     PSQL,
     RABBITMQ_SERVER,
     RABBITMQCTL,
@@ -26,7 +27,7 @@ from ops.services.binaries import (
 _STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
 PROGRAMS = {
     "stack": _STACK,
-    "test": (*_STACK, ERL_CALL, CHROMIUM, PGBOUNCER, SYSTEMD_ANALYZE),
+    "test": (*_STACK, ERL_CALL, CHROMIUM, PGBOUNCER, SYSTEMD_ANALYZE, PROMTOOL),
     "drops": (*_STACK, REDIS_SERVER),
 }
 PROGRAMS["bench"] = (*PROGRAMS["drops"], NCHAN)
