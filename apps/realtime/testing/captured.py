@@ -36,12 +36,12 @@ class Captured:
     @property
     @async_unsafe(_ASYNC)
     def events(self) -> list[CapturedEvent]:
-        """All of them, oldest first."""
+        """All of them: durable ones oldest first, and so are ephemeral ones, which may overtake them."""
         self._process.settle()
         return [CapturedEvent.of(event) for event in self._process.sent]
 
     def of(self, to: Recipient) -> list[CapturedEvent]:
-        """Those sent to a user, `Topic(name)` or `EVERYONE`, or to any of several; oldest first.
+        """Those sent to a user, `Topic(name)` or `EVERYONE`, or to any of several.
 
         What was sent to everybody or to a topic is not among those of a user.
 

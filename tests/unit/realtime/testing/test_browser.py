@@ -197,6 +197,17 @@ async def test_a_running_loop_is_told_the_async_way(captured_events: Captured) -
         captured_events.browser(user).__enter__()
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_under_another_runner_of_async_tests(captured_events: Captured) -> None:
+    """Its thread for Django's async code has a connection of its own."""
+    alice = await sync_to_async(User.objects.create_user)("alice")
+    async with captured_events.browser(alice) as tab:
+        await anotify(alice, "n", 1)
+        push(alice, "m", 2)
+        assert sorted([(await tab.receive())["data"], (await tab.receive())["data"]]) == [1, 2]
+    await sync_to_async(captured_events.assert_notified)(alice, "n")
+
+
 class TestInAsyncTests(TestCase):
     """Django runs them so that the database is that of the test."""
 

@@ -1,6 +1,7 @@
 """What was sent, and what the assertions say of it (docs/testing.md)."""
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import ANY
@@ -67,6 +68,18 @@ def test_the_same_where_a_test_commits(captured_events: Captured) -> None:
     assert sorted(sent(captured_events)) == [("all", "a/PUSHED"), ("all", "a/STORED")]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_threads_of_a_test_that_commits(captured_events: Captured) -> None:
+    def work() -> None:
+        notify(EVERYONE, "n")
+        push(EVERYONE, "m")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert sorted(sent(captured_events)) == [("all", "m"), ("all", "n")]
+
+
 def test_an_open_block_decides_nothing_yet(captured_events: Captured) -> None:
     with transaction.atomic():
         notify(EVERYONE, "n")
@@ -102,6 +115,18 @@ def test_whom_it_was_sent_to(captured_events: Captured, make_user: MakeUser) -> 
         captured_events.of(Topic("nowhere"))
     with pytest.raises(BadRecipient):
         captured_events.assert_notified(None, "n")
+
+
+def test_stored_events_stand_as_they_were_stored_and_pushed_ones_as_they_were_pushed(captured_events: Captured) -> None:
+    for number in range(3):
+        notify(EVERYONE, "n", number)
+        push(Topic("news"), "p", number)
+        notify(Topic("news"), "m", number)
+    events = captured_events.events
+    for durable, expected in ((True, ["n", "m"] * 3), (False, ["p"] * 3)):
+        kind = [event for event in events if event.durable is durable]
+        assert [event.id for event in kind] == expected
+    assert [event.data for event in captured_events.of(Topic("news")) if event.id == "m"] == [0, 1, 2]
 
 
 def test_progress_of_a_task(captured_events: Captured, make_user: MakeUser) -> None:
