@@ -5,6 +5,8 @@ Events carry states, never differences: whoever gets one twice, or after a snaps
 
 from typing import Any
 
+from django.utils.text import Truncator
+
 from apps.realtime import EVERYONE, Topic, notify
 
 from .models import Article, Comment, NewsItem, Task
@@ -19,7 +21,8 @@ def comment_added(comment: Comment) -> None:
             article.author,
             "comment/ADDED",
             {"comment": comment.pk, "article": article.pk, "author": author, "text": comment.text},
-            title=f"{author} on “{article.title}”",
+            # As much as a title holds.
+            title=Truncator(f"{author} on “{article.title}”").chars(200),
             url=article.get_absolute_url(),
         )
 

@@ -51,9 +51,9 @@ def check_database(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
                 id="message_flow.E007",
             )
         )
-    from .models import Deployment, ScheduledEvent, StoredEvent, Stream
+    from .models import Deployment, InboxItem, InboxMute, ScheduledEvent, StoredEvent, Stream
 
-    for model in (Stream, StoredEvent, Deployment, ScheduledEvent):
+    for model in (Stream, StoredEvent, Deployment, ScheduledEvent, InboxItem, InboxMute):
         elsewhere = _routed_elsewhere(model, alias)
         if elsewhere:
             messages.append(

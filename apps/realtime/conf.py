@@ -43,6 +43,7 @@ class RealtimeSettings:
     replay_max: int
     history_max_events: int
     history_max_age_secs: float
+    inbox_days: float
     head_check_secs: float
     sign_in_check_secs: float
     lease_secs: float
@@ -75,6 +76,7 @@ def realtime_settings() -> RealtimeSettings:
         replay_max=int(_number("REPLAY_MAX", 500, 1, 10_000)),
         history_max_events=int(_number("HISTORY_MAX_EVENTS", 1_000, 1, 10_000_000)),
         history_max_age_secs=_number("HISTORY_MAX_AGE_SECS", 7 * 86_400, 1, 10 * 365 * 86_400),
+        inbox_days=_number("INBOX_DAYS", 90, 1, 3_650),
         head_check_secs=_number("HEAD_CHECK_SECS", 30, 1, 3_600),
         sign_in_check_secs=_number("SIGN_IN_CHECK_SECS", 30, 1, 3_600),
         lease_secs=_number("LEASE_SECS", 30, 1, 3_600),

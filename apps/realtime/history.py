@@ -112,9 +112,10 @@ def pages(requests: Collection[PageRequest], max_events: int = PAGE_EVENTS) -> d
         bytes_max = min(PAGE_BYTES, PAGES_BYTES // len(chunk))
         on_postgresql = connections[realtime_settings().database].vendor == "postgresql"
         select = _PAGES_POSTGRESQL if on_postgresql else _PAGES_SQLITE
-        for number, seq, event_id, frame, mid in _fetch(select, ranges, bytes_max):
+        for number, seq, event_id, frame, mid, unread in _fetch(select, ranges, bytes_max):
             request = chunk[number]
-            answer[request].append(numbered(request.stream, event_id, frame, mid, request.epoch, seq))
+            event = numbered(request.stream, event_id, frame, mid, request.epoch, seq, unread)
+            answer[request].append(event)
     for events in answer.values():
         # They come in order, though nobody promises; a sort in the database would write all frames to its disk.
         events.sort(key=attrgetter("seq"))
@@ -150,7 +151,7 @@ _COUNTS: Final = """
 """
 # PostgreSQL knows the size of a text that it stores out of line without reading it.
 _PAGES_POSTGRESQL: Final = """
-    SELECT number, seq, event_id, frame, mid FROM range CROSS JOIN LATERAL (
+    SELECT number, seq, event_id, frame, mid, unread FROM range CROSS JOIN LATERAL (
         SELECT event.*, row_number() OVER up_to_here AS place, sum(octet_length(event.frame)) OVER up_to_here AS size
         FROM message_flow_storedevent AS event
         WHERE event.stream = range.stream AND event.epoch = range.epoch
@@ -159,8 +160,8 @@ _PAGES_POSTGRESQL: Final = """
     ) AS page WHERE seq = after + place AND (place = 1 OR size <= %s)
 """
 _PAGES_SQLITE: Final = """
-    SELECT number, seq, event_id, frame, mid FROM (
-        SELECT range.number, range.after, event.seq, event.event_id, event.frame, event.mid,
+    SELECT number, seq, event_id, frame, mid, unread FROM (
+        SELECT range.number, range.after, event.seq, event.event_id, event.frame, event.mid, event.unread,
         row_number() OVER up_to_here AS place, sum(length(CAST(event.frame AS blob))) OVER up_to_here AS size
         FROM range JOIN message_flow_storedevent AS event
         ON event.stream = range.stream AND event.epoch = range.epoch

@@ -1,4 +1,4 @@
-"""What the library stores (docs/tokens.md, docs/history.md, docs/scheduled.md)."""
+"""What the library stores (docs/tokens.md, docs/history.md, docs/scheduled.md, docs/inbox.md)."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -11,6 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
+
+from .inbox.models import InboxItem as InboxItem
+from .inbox.models import InboxMute as InboxMute
 
 # Whatever of this package a project uses first, urls or asgi, comes by here.
 if not apps.is_installed(__package__ or ""):
@@ -138,7 +141,9 @@ class StoredEvent(models.Model):
 
     Attributes:
         epoch, seq: None until it is numbered.
-        frame: the text of the frame without its seq.
+        frame: the text of the frame without its seq and count.
+        unread: how many unread notifications the stream's user has, as of the numbering; None where the event does not
+            change that.
         leased_until: until then some process is publishing it, by the database's clock.
         confirmed_at: when the broker took it, or a later event of its stream that stands for it.
     """
@@ -149,6 +154,7 @@ class StoredEvent(models.Model):
     mid = models.CharField(max_length=32)
     event_id = models.CharField(max_length=255)
     frame = models.TextField()
+    unread = models.IntegerField(null=True)
     created_at = models.DateTimeField(db_default=Now())
     leased_until = models.DateTimeField(null=True)
     confirmed_at = models.DateTimeField(null=True)

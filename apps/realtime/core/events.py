@@ -14,11 +14,14 @@ from .codes import RESERVED_IDS
 from .errors import BadEvent
 from .framing import websocket_message
 from .names import CONTROL, Stream
+from .texts import checked_group, checked_title, checked_url
 
 # protocol.md, section 3: the whole frame, in bytes.
 FRAME_MAX_BYTES: Final = 256 * 1024
-# What numbering adds to a frame: `,"seq":` and a 64-bit number.
-SEQ_MAX_BYTES: Final = len(',"seq":') + 19
+# A count of unread notifications stops here: beyond it people see "999+".
+UNREAD_MAX: Final = 1_000
+# What numbering adds to a frame: a count and a 64-bit number.
+SEQ_MAX_BYTES: Final = len(f',"unread":{UNREAD_MAX}') + len(',"seq":') + 19
 # `type` is an AMQP short string: 255 bytes. Ids are words for programs, not texts.
 ID_MAX_BYTES: Final = 255
 
@@ -98,13 +101,15 @@ class EventTemplate:
     """The parts of an event that all its recipients share, encoded once.
 
     `encoder` is the class that turns what plain JSON does not know (dates, UUIDs) into JSON. `title` and `url` are for
-    people: what happened, and where to look. The attribute `data` is the JSON.
+    people: what happened, and where to look. With a title it is for inboxes, where it replaces what has its `group`.
+    The attribute `data` is the JSON.
 
     Raises:
-        BadEvent: a bad id, data that is no JSON, or more than 256 KiB of it.
+        BadEvent: a bad id, data that is no JSON, or more than 256 KiB of it; a bad title, url or group, or a group
+            without a title.
     """
 
-    __slots__ = ("_head", "data", "event_id", "title", "url")
+    __slots__ = ("_head", "_texts", "data", "event_id", "group", "title", "url")
 
     def __init__(
         self,
@@ -114,9 +119,9 @@ class EventTemplate:
         *,
         title: str | None = None,
         url: str | None = None,
+        group: str | None = None,
     ) -> None:
         self.event_id = check_event_id(event_id)
-        self.title, self.url = title, url
         try:
             self.data = _encoder(encoder).encode(data)  # type: ignore[arg-type]  # classes can be hashed
             size = len(self.data.encode())
@@ -125,22 +130,42 @@ class EventTemplate:
         if size > FRAME_MAX_BYTES:
             raise BadEvent(_too_large(event_id, size))
         self._head = f'{{"id":{_text(event_id)},"data":{self.data}'
-        for name, value in (("title", title), ("url", url)):
-            if value is not None:
-                self._head += f',"{name}":{_text(_checked_text(event_id, name, value))}'
+        self.title = None if title is None else checked_title(event_id, title)
+        self.url = None if url is None else checked_url(event_id, url)
+        self.group = None if group is None else checked_group(event_id, group)
+        if group is not None and title is None:
+            raise BadEvent(f"event {event_id!r} has a group and no title: only notifications with a title are grouped")
+        self._texts = "".join(
+            f',"{name}":{_text(value)}'
+            for name, value in (("title", self.title), ("url", self.url))
+            if value is not None
+        )
 
-    def for_stream(self, stream: Stream, *, mid: str, ts: float, room_bytes: int = 0) -> Event:
-        """The ephemeral event for one stream; `ts` is unix time in seconds, `room_bytes` stay free for a number."""
-        frame = f'{self._head},"stream":"{stream}","mid":"{mid}","ts":{ts:.3f}}}'
+    def for_stream(self, stream: Stream, *, mid: str, ts: float, room_bytes: int = 0, muted: bool = False) -> Event:
+        """The ephemeral event for one stream; `ts` is unix time in seconds, `room_bytes` stay free for a number.
+
+        `muted` leaves out what is for people.
+
+        Raises:
+            BadEvent: the whole is over 256 KiB.
+        """
+        texts = "" if muted else self._texts
+        frame = f'{self._head}{texts},"stream":"{stream}","mid":"{mid}","ts":{ts:.3f}}}'
         size = len(frame.encode())
         if size > FRAME_MAX_BYTES - room_bytes:
             raise BadEvent(_too_large(self.event_id, size))
         return Event(stream, self.event_id, frame, size, mid)
 
 
-def numbered(stream: Stream, event_id: str, frame: str, mid: str, epoch: str, seq: int) -> Event:
-    """The durable event made of an ephemeral frame that `EventTemplate` made."""
-    frame = f'{frame[:-1]},"seq":{seq}}}'
+def numbered(
+    stream: Stream, event_id: str, frame: str, mid: str, epoch: str, seq: int, unread: int | None = None
+) -> Event:
+    """The durable event made of an ephemeral frame that `EventTemplate` made.
+
+    `unread` is how many unread notifications the user of the stream has, where the event is about that.
+    """
+    count = "" if unread is None else f',"unread":{unread}'
+    frame = f'{frame[:-1]}{count},"seq":{seq}}}'
     return Event(stream, event_id, frame, len(frame.encode()), mid, epoch, seq)
 
 
@@ -198,16 +223,6 @@ def parse_body(
 def _quoted(value: object) -> str:
     # Anybody's input, on its way into a message and a log: short, and never evaluated as a whole.
     return reprlib.repr(value)
-
-
-def _checked_text(event_id: str, name: str, value: object) -> str:
-    try:
-        if isinstance(value, str):
-            value.encode()
-            return value
-    except UnicodeEncodeError:
-        pass
-    raise BadEvent(f"the {name} of event {event_id!r} is a text, not {_quoted(value)}")
 
 
 def _refuse_constant(name: str) -> object:

@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import overload
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.asyncio import async_unsafe
 
 from ..conf import realtime_settings
 from ..core.events import EventTemplate
+from ..core.texts import require_own_url
 from ..topics import topic_registry
 from .scheduled import schedule
 from .store import store
@@ -24,6 +26,7 @@ def notify(
     *,
     title: str | None = None,
     url: str | None = None,
+    group: str | None = None,
     using: str | None = None,
     at: None = None,
 ) -> None: ...
@@ -37,6 +40,7 @@ def notify(
     *,
     title: str | None = None,
     url: str | None = None,
+    group: str | None = None,
     using: str | None = None,
     at: datetime,
 ) -> str: ...
@@ -50,6 +54,7 @@ def notify(
     *,
     title: str | None = None,
     url: str | None = None,
+    group: str | None = None,
     using: str | None = None,
     at: datetime | None = None,
 ) -> str | None:
@@ -62,8 +67,10 @@ def notify(
         to: a user, a user's primary key, `Topic(name)`, `EVERYONE`, or an iterable of these.
         id: what the event is called, such as `invoice/PAID`.
         data: anything that Django's JSON encoder takes, 256 KiB at most.
-        title: what has happened, for people.
-        url: where to look.
+        title: what has happened, for people, in 200 characters at most. With one it is in the inbox of its users, too,
+            but for those who have muted `id`.
+        url: where to look: a path of this site, or an address of a host that ALLOWED_HOSTS names.
+        group: in a user's inbox, what has the same group is replaced by this.
         using: the database of the caller's transaction. It has to be REALTIME_DATABASE, where the numbering is.
         at: when it leaves, with a time zone; a relay does that within about a second. Everything is checked and encoded
             now; who is no user any more by then is left out. A time that has passed: at once.
@@ -72,8 +79,8 @@ def notify(
         With `at` the handle for `cancel_scheduled`.
 
     Raises:
-        BadEvent: a reserved or unusable id, data that is no JSON or too large, a title or URL that is no text, a time
-            without a time zone.
+        BadEvent: a reserved or unusable id, data that is no JSON or too large, an unusable title, URL or group, a URL
+            that leads to another site, a time without a time zone.
         BadRecipient: `to` names nobody, or a user that does not exist.
         UnknownTopic: a topic that no `@topic` pattern declares.
         ValueError: `using` is another database.
@@ -85,7 +92,9 @@ def notify(
             f"using={using!r}: durable events are numbered in REALTIME_DATABASE = {alias!r}, and a row in another "
             "database could not be part of the same transaction"
         )
-    template = EventTemplate(id, data, DjangoJSONEncoder, title=title, url=url)
+    template = EventTemplate(id, data, DjangoJSONEncoder, title=title, url=url, group=group)
+    if template.url is not None:
+        require_own_url(id, template.url, settings.ALLOWED_HOSTS)
     targets = existing_targets_of(to, topic_registry())
     if at is not None:
         return schedule(at, template, targets)
@@ -101,6 +110,7 @@ async def anotify(
     *,
     title: str | None = None,
     url: str | None = None,
+    group: str | None = None,
     using: str | None = None,
     at: None = None,
 ) -> None: ...
@@ -114,6 +124,7 @@ async def anotify(
     *,
     title: str | None = None,
     url: str | None = None,
+    group: str | None = None,
     using: str | None = None,
     at: datetime,
 ) -> str: ...
@@ -126,9 +137,10 @@ async def anotify(
     *,
     title: str | None = None,
     url: str | None = None,
+    group: str | None = None,
     using: str | None = None,
     at: datetime | None = None,
 ) -> str | None:
     """`notify` for async code."""
     call: Callable[..., str | None] = notify
-    return await sync_to_async(call)(to, id, data, title=title, url=url, using=using, at=at)
+    return await sync_to_async(call)(to, id, data, title=title, url=url, group=group, using=using, at=at)

@@ -26,6 +26,7 @@ from ..core.names import Stream
 from ..models import StoredEvent
 from ..models import Stream as StreamRow
 from .backlog import measure
+from .inbox_retention import InboxPruner
 from .retention import Pruner
 from .scheduled import fire_due
 from .sequencer import number
@@ -74,6 +75,7 @@ class Relay:
         self._publisher = publisher
         self._every_secs = every_secs
         self._pruner = Pruner(conf)
+        self._inbox_pruner = InboxPruner(conf)
         self._prune_at = 0.0
         self._measure_at = 0.0
         self._backoff = Backoff()
@@ -234,7 +236,7 @@ class Relay:
     def _prune(self) -> bool:
         if time.monotonic() < self._prune_at:
             return False
-        if self._pruner.turn():
+        if self._pruner.turn() or self._inbox_pruner.turn():
             return True
         self._prune_at = time.monotonic() + EVERY_SECS
         return False
@@ -300,7 +302,7 @@ def _unleased() -> Q:
 def _event(row: StoredEvent) -> Event:
     assert row.epoch is not None
     assert row.seq is not None
-    return numbered(Stream(row.stream), row.event_id, row.frame, row.mid, row.epoch, row.seq)
+    return numbered(Stream(row.stream), row.event_id, row.frame, row.mid, row.epoch, row.seq, row.unread)
 
 
 def _any(which: Iterable[Q]) -> Q:

@@ -56,6 +56,7 @@ def schedule(at: object, template: EventTemplate, targets: list[Target]) -> str:
         data=template.data,
         title=template.title,
         url=template.url,
+        group=template.group,
         targets=targets,
     )
     return row.handle
@@ -122,7 +123,7 @@ def _fire(row: "ScheduledEvent") -> None:
     left = remaining(targets)
     if len(left) < len(targets):
         logger.info("The scheduled event %s skips %d users who are gone", row.pk, len(targets) - len(left))
-    store(EventTemplate(row.event_id, row.data, _Encoded, title=row.title, url=row.url), left)
+    store(EventTemplate(row.event_id, row.data, _Encoded, title=row.title, url=row.url, group=row.group), left)
     row.delete()
 
 

@@ -20,6 +20,7 @@ from ..history import deployment_epoch
 from ..models import Deployment, StoredEvent
 from ..models import Stream as StreamRow
 from .sql import TABLES, now_plus, now_sql, values
+from .unread import Change, counted
 
 # What one transaction does, so that it holds its locks for milliseconds and its memory has a bound.
 STREAMS_MAX: Final = 400
@@ -120,12 +121,16 @@ def _number(connection: BaseDatabaseWrapper, names: list[str]) -> list[Event]:
                 WHERE waiting.chars_before < {CHARS_MAX}
             ) AS numbers
             WHERE {TABLES.event}.id = numbers.row_id
-            RETURNING id, stream, event_id, frame, mid, epoch, seq
+            RETURNING id, stream, event_id, frame, mid, epoch, seq, unread
             """,  # noqa: S608 - no names but ours
             [realtime_settings().lease_secs, *names],
         )
         rows = sorted(cursor.fetchall())
-        heads = {stream: seq for _, stream, *_, seq in rows}
+        counts = counted(
+            connection,
+            [Change(id, stream, mid) for id, stream, _, _, mid, _, _, unread in rows if unread is not None],
+        )
+        heads = {stream: seq for _, stream, _, _, _, _, seq, _ in rows}
         if heads:
             # Last, so that the time of change is as close to the commit as can be.
             cursor.execute(
@@ -136,6 +141,6 @@ def _number(connection: BaseDatabaseWrapper, names: list[str]) -> list[Event]:
                 [value for pair in heads.items() for value in pair],
             )
     return [
-        numbered(Stream(stream), event_id, frame, mid, epoch, seq)
-        for _, stream, event_id, frame, mid, epoch, seq in rows
+        numbered(Stream(stream), event_id, frame, mid, epoch, seq, None if unread is None else counts[stream])
+        for _, stream, event_id, frame, mid, epoch, seq, unread in rows
     ]

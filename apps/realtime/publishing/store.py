@@ -1,58 +1,101 @@
 """Stores durable events in the transaction of whoever tells them (docs/publishing.md)."""
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from django.db import connections, transaction
 
 from ..conf import realtime_settings
-from ..core.events import SEQ_MAX_BYTES, Event, EventTemplate
+from ..core.events import SEQ_MAX_BYTES, EventTemplate
 from ..core.names import Stream
 from .process import publishing_process
 from .targets import Target
 
 # Rows of one INSERT; more make it no quicker, and SQLite takes a limited number of parameters.
 _ROWS_PER_INSERT: Final = 200
+# Of one question for mutes.
+_STREAMS_PER_QUERY: Final = 500
+
+_T = TypeVar("_T")
+
+_EVENT_COLUMNS: Final = ("stream", "mid", "event_id", "frame", "unread")
+_ITEM_COLUMNS: Final = ("stream", "user_id", "mid", "event_id", "title", "url", "group_key")
 
 
-def store(template: EventTemplate, targets: Sequence[Target]) -> None:
+def store(template: EventTemplate, targets: Sequence[Target], *, about_inbox: bool = False) -> None:
     """Store one event for each target, now: as rows of the transaction that the caller is in, in REALTIME_DATABASE.
 
-    They leave after its commit. It inserts rows and locks none, so that no transaction waits for another one here.
+    They leave after its commit. One with a title gets into the inbox of each user who has not muted its id. It inserts
+    rows and locks none, so that no transaction waits for another one here.
+
+    Args:
+        template: the event; whoever made it has seen that its url leads to this site.
+        targets: each once.
+        about_inbox: it says that the inbox of its user has changed, so it carries the count of unread items.
 
     Raises:
         BadEvent: with the name of its stream the event is too large.
         django.db.Error: the rows cannot be stored.
     """
+    # The models: there are none while Django starts, when the public API is imported.
+    from .sql import TABLES
+
     if not targets:
         return
     alias = realtime_settings().database
     now = time.time()
-    events = [
-        template.for_stream(target.stream, mid=uuid4().hex, ts=now, room_bytes=SEQ_MAX_BYTES) for target in targets
-    ]
     # Without a savepoint, as Django's bulk_create: an error leaves the caller's transaction to be rolled back.
     with transaction.atomic(using=alias, savepoint=False):
-        _insert(alias, events)
+        muted = frozenset[str]() if template.title is None else _muted(alias, template.event_id, targets)
+        events: list[tuple[Any, ...]] = []
+        items: list[tuple[Any, ...]] = []
+        for stream, user_id in targets:
+            is_muted = stream in muted
+            event = template.for_stream(stream, mid=uuid4().hex, ts=now, room_bytes=SEQ_MAX_BYTES, muted=is_muted)
+            is_item = template.title is not None and user_id is not None and not is_muted
+            # 0 is to be counted when it is numbered.
+            unread = 0 if is_item or about_inbox else None
+            events.append((stream, event.mid, event.id, event.frame, unread))
+            if is_item:
+                item = (stream, user_id, event.mid, event.id, template.title, template.url or "", template.group)
+                items.append(item)
+        _insert(alias, TABLES.event, _EVENT_COLUMNS, events)
+        _insert(alias, TABLES.item, _ITEM_COLUMNS, items)
         streams = [target.stream for target in targets]
         transaction.on_commit(lambda: _wake(alias, streams), using=alias, robust=True)
 
 
-def _insert(alias: str, events: list[Event]) -> None:
+def _muted(alias: str, event_id: str, targets: Iterable[Target]) -> frozenset[str]:
+    """The streams of those users who do not want to be told of it."""
+    from ..models import InboxMute
+
+    mutes = InboxMute.objects.using(alias).filter(event_id=event_id)
+    users = [target.stream for target in targets if target.user_id is not None]
+    return frozenset(
+        stream
+        for part in _parts(users, _STREAMS_PER_QUERY)
+        for stream in mutes.filter(stream__in=part).values_list("stream", flat=True)
+    )
+
+
+def _insert(alias: str, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     # 10,000 rows take a quarter of a second of CPU this way and a whole one as model objects. `created_at` is set by
     # the database.
-    from .sql import TABLES
-
+    row = f"({', '.join(['%s'] * len(columns))})"
     with connections[alias].cursor() as cursor:
-        for start in range(0, len(events), _ROWS_PER_INSERT):
-            part = events[start : start + _ROWS_PER_INSERT]
+        for part in _parts(rows, _ROWS_PER_INSERT):
             cursor.execute(
-                f"INSERT INTO {TABLES.event} (stream, mid, event_id, frame) "  # noqa: S608 - no name but ours
-                f"VALUES {', '.join(['(%s, %s, %s, %s)'] * len(part))}",
-                [value for event in part for value in (event.stream, event.mid, event.id, event.frame)],
+                f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 - no name but ours
+                f"VALUES {', '.join([row] * len(part))}",
+                [value for values in part for value in values],
             )
+
+
+def _parts(rows: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def _wake(alias: str, streams: list[Stream]) -> None:

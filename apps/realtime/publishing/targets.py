@@ -65,7 +65,7 @@ def existing_targets_of(to: Recipient, topics: TopicRegistry) -> list[Target]:
         if target.user_id is not None and not _was_saved(one):
             key = _user_key(one)
             claimed[key] = one
-            target = _user_target(str(key))
+            target = user_target(str(key))
         targets[target] = None
     _require_users(claimed)
     return list(targets)
@@ -95,10 +95,11 @@ def _target_of(to: Recipient, topics: TopicRegistry) -> Target:
         return Target(topic_stream(to.name), None)
     if isinstance(to, Everyone):
         return Target(ALL, None)
-    return _user_target(user_id_of(to, "a saved user, a primary key, Topic(name), EVERYONE or a list of these"))
+    return user_target(user_id_of(to, "a saved user, a primary key, Topic(name), EVERYONE or a list of these"))
 
 
-def _user_target(user_id: str) -> Target:
+def user_target(user_id: str) -> Target:
+    """One user, by the primary key as text."""
     return Target(user_stream(user_id), user_id)
 
 

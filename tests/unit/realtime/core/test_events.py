@@ -16,6 +16,7 @@ from apps.realtime.core.events import (
     FRAME_MAX_BYTES,
     ID_MAX_BYTES,
     SEQ_MAX_BYTES,
+    UNREAD_MAX,
     DroppedBody,
     Event,
     EventTemplate,
@@ -213,7 +214,7 @@ def test_the_largest_number_fits_into_the_largest_frame() -> None:
     shell = template("x", "").for_stream(STREAM, mid="m", ts=1).size
     longest = "y" * (FRAME_MAX_BYTES - SEQ_MAX_BYTES - shell)
     event = template("x", longest).for_stream(STREAM, mid="m", ts=1, room_bytes=SEQ_MAX_BYTES)
-    assert numbered(STREAM, "x", event.frame, "m", "e1", 2**63 - 1).size == FRAME_MAX_BYTES
+    assert numbered(STREAM, "x", event.frame, "m", "e1", 2**63 - 1, UNREAD_MAX).size == FRAME_MAX_BYTES
     with pytest.raises(BadEvent, match="at most"):
         template("x", longest + "y").for_stream(STREAM, mid="m", ts=1, room_bytes=SEQ_MAX_BYTES)
 
@@ -260,17 +261,36 @@ def test_a_durable_event_of_another_stream_is_forged() -> None:
 
 
 def test_a_title_and_a_url_stand_beside_the_data() -> None:
-    shared = EventTemplate("x", 1, DjangoJSONEncoder, title='Paid "5" \u2028', url="/invoices/5")
+    shared = EventTemplate("x", 1, DjangoJSONEncoder, title='Paid "5" \u2028 »\n', url="/invoices/5", group="invoices")
+    assert (shared.title, shared.url, shared.group) == ('Paid "5" \u2028 »', "/invoices/5", "invoices")
     frame = json.loads(shared.for_stream(STREAM, mid="m", ts=1).frame)
-    assert (frame["title"], frame["url"]) == ('Paid "5" \u2028', "/invoices/5")
+    expected = {"id": "x", "data": 1, "title": shared.title, "url": shared.url, "stream": STREAM, "mid": "m", "ts": 1}
+    assert frame == expected
 
 
-@pytest.mark.parametrize("bad", [5, b"x", "\ud800", ["x"]])
-def test_a_title_is_a_text(bad: Any) -> None:
-    with pytest.raises(BadEvent, match="title"):
-        EventTemplate("x", 1, DjangoJSONEncoder, title=bad)
-    with pytest.raises(BadEvent, match="url"):
-        EventTemplate("x", 1, DjangoJSONEncoder, url=bad)
+def test_who_has_muted_an_event_gets_it_without_what_is_for_people() -> None:
+    shared = EventTemplate("x", 1, DjangoJSONEncoder, title="Paid", url="/invoices/5")
+    frame = shared.for_stream(STREAM, mid="m", ts=1, muted=True).frame
+    assert frame == template("x", 1).for_stream(STREAM, mid="m", ts=1).frame
+
+
+@pytest.mark.parametrize("bad", [5, b"x", "\ud800", ["x"], ""])
+def test_title_url_and_group_are_texts(bad: Any) -> None:
+    for name in ("title", "url", "group"):
+        with pytest.raises(BadEvent, match=name):
+            EventTemplate("x", 1, DjangoJSONEncoder, **{"title": "t", name: bad})
+
+
+def test_only_what_has_a_title_is_grouped() -> None:
+    with pytest.raises(BadEvent, match="no title"):
+        EventTemplate("x", 1, DjangoJSONEncoder, group="g")
+
+
+def test_a_count_stands_before_the_number() -> None:
+    event = template("x", 1).for_stream(STREAM, mid="m", ts=1, room_bytes=SEQ_MAX_BYTES)
+    counted = numbered(STREAM, "x", event.frame, "m", "e1", 7, 0)
+    assert counted.frame.endswith(',"ts":1.000,"unread":0,"seq":7}')
+    assert counted.size == len(counted.frame)
 
 
 @pytest.mark.parametrize("headers", [{"seq": 1}, {"epoch": "e"}, {"seq": 1, "epoch": "e"}])

@@ -1,0 +1,1 @@
+"""What a user has been told, and has read (docs/inbox.md)."""

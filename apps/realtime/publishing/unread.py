@@ -1,0 +1,89 @@
+"""Counts the unread notifications of users while their events are numbered (docs/inbox.md).
+
+Each change of an inbox comes with an event of its own, stored in the same transaction. Events of a stream are numbered
+one numbering after the other, and whoever counts then sees every change whose event has a number: so the event with the
+highest number has the right count, in every tab and on every node.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..core.events import UNREAD_MAX
+from ..models import InboxItem
+from .sql import TABLES, values
+
+# Items that one statement hides.
+_IDS_MAX: Final = 500
+
+
+class Change(NamedTuple):
+    """An event that was just numbered and changes the inbox of its stream's user."""
+
+    row_id: int
+    stream: str
+    mid: str
+
+
+def counted(connection: BaseDatabaseWrapper, changes: Sequence[Change]) -> dict[str, int]:
+    """Hide what the new items replace, count what is unread then, and write the counts to the events' rows.
+
+    To be called in the transaction that numbers them, after that, and with each stream's changes in their order.
+
+    Returns:
+        The count of each stream, `UNREAD_MAX` at most.
+    """
+    if not changes:
+        return {}
+    _hide_replaced(connection, changes)
+    streams = sorted({change.stream for change in changes})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT column1, (
+                SELECT count(*) FROM (
+                    SELECT 1 FROM {TABLES.item}
+                    WHERE stream = column1 AND NOT hidden AND read_at IS NULL LIMIT {UNREAD_MAX}
+                ) AS unread
+            ) FROM ({values(len(streams), "text")}) AS streams
+            """,  # noqa: S608 - no names but ours
+            streams,
+        )
+        counts: dict[str, int] = dict(cursor.fetchall())
+        cursor.execute(
+            f"""
+            UPDATE {TABLES.event} SET unread = counted.column2
+            FROM ({values(len(changes), "bigint", "integer")}) AS counted WHERE id = counted.column1
+            """,  # noqa: S608 - no names but ours
+            [value for change in changes for value in (change.row_id, counts[change.stream])],
+        )
+    return counts
+
+
+def _hide_replaced(connection: BaseDatabaseWrapper, changes: Sequence[Change]) -> None:
+    """Of each group that has a new item the newest stays visible, whichever of them was numbered or committed first."""
+    items = InboxItem.objects.using(connection.alias)
+    new = items.filter(mid__in=[change.mid for change in changes], group__isnull=False)
+    groups = list(new.order_by("stream", "group").values_list("stream", "group").distinct())
+    if not groups:
+        return
+    # Locked in the order in which everybody locks items, so that no two wait for each other.
+    lock = "FOR UPDATE OF item" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT item.id FROM (
+                SELECT stream, group_key, max(id) AS newest
+                FROM ({values(len(groups), "text", "text")}) AS groups
+                JOIN {TABLES.item} ON stream = column1 AND group_key = column2
+                WHERE NOT hidden AND group_key IS NOT NULL GROUP BY stream, group_key
+            ) AS kept JOIN {TABLES.item} AS item ON item.stream = kept.stream AND item.group_key = kept.group_key
+            WHERE item.id < kept.newest AND NOT item.hidden AND item.group_key IS NOT NULL
+            ORDER BY item.id {lock}
+            """,  # noqa: S608 - no names but ours
+            [value for group in groups for value in group],
+        )
+        replaced = [id for (id,) in cursor.fetchall()]
+    for start in range(0, len(replaced), _IDS_MAX):
+        items.filter(id__in=replaced[start : start + _IDS_MAX]).update(hidden=True)
