@@ -37,6 +37,7 @@ def counted(connection: BaseDatabaseWrapper, changes: Sequence[Change]) -> dict[
     if not changes:
         return {}
     _hide_replaced(connection, changes)
+    # The order makes PostgreSQL read the index of unread items (inbox/listing.py says why).
     streams = sorted({change.stream for change in changes})
     with connection.cursor() as cursor:
         cursor.execute(
@@ -44,7 +45,8 @@ def counted(connection: BaseDatabaseWrapper, changes: Sequence[Change]) -> dict[
             SELECT column1, (
                 SELECT count(*) FROM (
                     SELECT 1 FROM {TABLES.item}
-                    WHERE stream = column1 AND NOT hidden AND read_at IS NULL LIMIT {UNREAD_MAX}
+                    WHERE stream >= column1 AND stream <= column1 AND NOT hidden AND read_at IS NULL
+                    ORDER BY stream, id LIMIT {UNREAD_MAX}
                 ) AS unread
             ) FROM ({values(len(streams), "text")}) AS streams
             """,  # noqa: S608 - no names but ours

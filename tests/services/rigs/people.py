@@ -49,10 +49,10 @@ class Person:
         """GET, redirects followed."""
         return self._open(urllib.request.Request(self.base + path, headers=headers or {}))
 
-    def post(self, path: str, fields: dict[str, str] | None = None) -> Answer:
+    def post(self, path: str, fields: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> Answer:
         """POST a form with the CSRF token of our cookie, redirects followed."""
         body = urllib.parse.urlencode({**(fields or {}), "csrfmiddlewaretoken": self.cookie("csrftoken")})
-        headers = {"Referer": self.base + path, "Origin": self.base}
+        headers = {"Referer": self.base + path, "Origin": self.base, **(headers or {})}
         return self._open(urllib.request.Request(self.base + path, data=body.encode(), headers=headers))
 
     def token(self) -> str:
