@@ -176,12 +176,16 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     tree = ROOT / "apps" / "realtime"
-    sources = {path.relative_to(tree) for path in tree.rglob("*") if path.suffix in (".py", ".typed")}
+    sources = {path.relative_to(tree) for path in tree.rglob("*") if path.suffix in (".py", ".typed", ".html")}
     scripts = {path.relative_to(ROOT / "static" / "js") for path in (ROOT / "static" / "js").rglob("*.js")}
     expected = {f"message_flow/{path}" for path in sources}
     expected |= {f"message_flow/static/message_flow/js/{path}" for path in scripts}
     assert {name for name in names if ".dist-info/" not in name} == expected
-    assert {"message_flow/py.typed", "message_flow/migrations/0001_sign_in.py"} <= names
+    assert {
+        "message_flow/py.typed",
+        "message_flow/migrations/0001_sign_in.py",
+        "message_flow/templates/realtime/inbox.html",
+    } <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
