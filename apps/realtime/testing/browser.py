@@ -95,7 +95,6 @@ class Browser:
         """The ids of `frames`."""
         return [frame["id"] for frame in self.frames]
 
-    @async_unsafe(_IN_ASYNC_CODE)
     def receive(self, id: str | None = None) -> Frame:
         """The next of `frames` that was not received yet; the next with this id, where one is given.
 
@@ -113,7 +112,6 @@ class Browser:
         self._unread.remove(frame)
         return frame
 
-    @async_unsafe(_IN_ASYNC_CODE)
     def subscribe(self, topic: str) -> str:
         """Hear a topic from now on; returns what the server says: `new`, `recovered`, `gap` or `denied`."""
         cursor = self._cursors.get(topic_stream(topic))
@@ -123,7 +121,6 @@ class Browser:
             self._topics.append(topic)
         return state
 
-    @async_unsafe(_IN_ASYNC_CODE)
     def unsubscribe(self, topic: str) -> None:
         """Do not hear it any more."""
         self._ask(codes.UNSUBSCRIBE, {"topic": topic})
@@ -162,6 +159,7 @@ class Browser:
         self._to_server.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self._site.steps.run(until=self._task.done)
 
+    @async_unsafe(_IN_ASYNC_CODE)
     def _let_come(self, secs: float, until: Callable[[], bool] | None = None) -> None:
         self._site.process.settle()
         self._site.steps.run(secs, until)

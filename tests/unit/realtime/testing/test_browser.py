@@ -204,9 +204,10 @@ def test_nothing_arrives_before_the_commit(captured_events: Captured, alice: Any
 
 
 async def test_a_running_loop_is_told_the_async_way(captured_events: Captured) -> None:
-    user = User(pk=1, username="alice")
-    with pytest.raises(SynchronousOnlyOperation, match="async with"):
-        captured_events.browser(user).__enter__()
+    tab = captured_events.browser(User(pk=1, username="alice"))
+    for use in (tab.__enter__, tab.receive, lambda: tab.ids):
+        with pytest.raises(SynchronousOnlyOperation, match="async with"):
+            use()
 
 
 @pytest.mark.django_db(transaction=True)
