@@ -5,6 +5,7 @@ Events carry states, never differences: whoever gets one twice, or after a snaps
 
 from typing import Any
 
+from django.urls import reverse
 from django.utils.text import Truncator
 
 from apps.realtime import EVERYONE, Topic, notify
@@ -66,6 +67,13 @@ def news_state(item: NewsItem) -> dict[str, Any]:
 def task_interrupted(task: Task) -> None:
     """What `task_progress` would have said, had its process lived."""
     notify(task.user, "task/FAILED", task_state(task))
+    task_ended(task)
+
+
+def task_ended(task: Task) -> None:
+    """For the inbox of whoever has long been doing something else."""
+    title = f"{task.label}: {task.get_state_display().lower()}"
+    notify(task.user, "task/ENDED", task_state(task), title=title, url=reverse("demo:home"))
 
 
 def task_state(task: Task) -> dict[str, Any]:

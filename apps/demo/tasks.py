@@ -63,9 +63,11 @@ def _run(task: Task, progress: task_progress) -> None:
             # The row before the event: a page that missed the event finds the row.
             if not task.change(state=Task.State.DONE, done=task.total):
                 raise TaskLost
+        events.task_ended(task)
     except Exception as error:
         logger.exception("A task of the demo failed")
-        task.change(state=Task.State.FAILED, error=type(error).__name__)
+        if task.change(state=Task.State.FAILED, error=type(error).__name__):
+            events.task_ended(task)
     finally:
         # A thread's database connections are its own to close.
         connections.close_all()

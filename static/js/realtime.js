@@ -28,6 +28,7 @@ const STABLE_MS = 10_000;
  * @property {number} [seq] its place in the stream; none: the event is ephemeral
  * @property {string} [title] what `notify` was given
  * @property {string} [url] likewise
+ * @property {number} [unread] the user's unread notifications, where the event is about them
  * @property {string} [mid] the same in every copy of the event
  * @property {number} [ts] unix time in seconds
  */
@@ -72,6 +73,9 @@ const STABLE_MS = 10_000;
  * @property {Iterable<string>} [topics]
  */
 
+/** The first one of this page that it has not closed. @type {Connection | null} */
+let first = null;
+
 /**
  * Opens the connection and keeps it open.
  * @param {Options} [options]
@@ -79,10 +83,43 @@ const STABLE_MS = 10_000;
  * @throws {SyntaxError | TypeError} `url` is no address
  */
 export function connect(options = {}) {
-  return new Connection(options);
+  const connection = new Connection(options);
+  if (first === null || first.state === "stopped") {
+    first = connection;
+  }
+  return connection;
 }
 
-class Connection {
+/**
+ * The connection of this page, for a part of it that brings a script of its own (bell.js): the one that the page has
+ * opened by the time when its scripts have run, or else a new one without handlers.
+ * @param {Options} [options] of the new one
+ * @returns {Promise<Connection>}
+ */
+export async function pageConnection(options) {
+  await scriptsHaveRun();
+  return first ?? connect(options);
+}
+
+/** @returns {Promise<unknown>} */
+function scriptsHaveRun() {
+  return new Promise((resolve) => {
+    if (document.readyState === "complete") {
+      resolve(null);
+    }
+    document.addEventListener("DOMContentLoaded", resolve, { once: true });
+    // For a script that was added between the two.
+    window.addEventListener("load", resolve, { once: true });
+  });
+}
+
+/**
+ * Beside the handlers that the page has given, its parts hear by `addEventListener` what becomes of its streams; each
+ * event's `detail` is what the handler gets.
+ * - `event`, `stream`: as `onEvent` and `onStream`
+ * - `snapshot`: the page's state was loaded anew; what it holds does not come as events
+ */
+class Connection extends EventTarget {
   /** @type {Options} */
   #options;
   #url;
@@ -102,18 +139,28 @@ class Connection {
   #retry = 0;
   /** Whether the present wait was asked for by the server and must not be cut short. */
   #ordered = false;
+  /** Whether AUTH OK has ever come. */
+  #begun = false;
   /** Takes the listeners on window and document away. */
   #listening = new AbortController();
 
   /** @param {Options} options */
   constructor(options) {
+    super();
     this.#options = options;
     this.#url = socketUrl(options.url ?? "/websocket");
     this.#topics = new Set(options.topics);
     this.#streams = new Streams(options.cursor ?? pageCursor(), {
-      onEvent: (event) => call(options.onEvent, event),
-      onStream: (change) => call(options.onStream, change),
+      onEvent: (event) => {
+        call(options.onEvent, event);
+        this.#tell("event", event);
+      },
+      onStream: (change) => {
+        call(options.onStream, change);
+        this.#tell("stream", change);
+      },
       onGap: (stream) => call(options.onGap, stream),
+      onSnapshot: () => this.#tell("snapshot", null),
       onDoubt: () => this.#session?.restart(),
       snapshot: options.snapshot,
     });
@@ -127,6 +174,11 @@ class Connection {
   /** @returns {State} */
   get state() {
     return this.#state;
+  }
+
+  /** Whether it has been online: events may have come before whoever asks has listened. */
+  get begun() {
+    return this.#begun;
   }
 
   /** Ends the connection for good. */
@@ -177,6 +229,7 @@ class Connection {
       streams: this.#streams,
       onOnline: () => {
         this.#onlineAt = Date.now();
+        this.#begun = true;
         this.#change("online");
         this.#streams.retry();
       },
@@ -227,6 +280,10 @@ class Connection {
     this.#session?.close();
     this.#session = null;
     this.#change(state, code, reason);
+  }
+
+  #tell(/** @type {"event" | "stream" | "snapshot"} */ type, /** @type {unknown} */ detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
   #change(

@@ -51,6 +51,7 @@ const DOUBT_AFTER = 2;
  * @property {(event: any) => void} onEvent
  * @property {(change: StreamChange) => void} onStream
  * @property {(stream: string) => void} onGap
+ * @property {() => void} onSnapshot a snapshot has been applied
  * @property {() => void} onDoubt the server should be asked anew where the streams stand: a new connection
  * @property {((request: SnapshotRequest) => Promise<Snapshot>) | undefined} snapshot
  */
@@ -355,6 +356,7 @@ export class Streams {
       }
       this.#wanted = false;
       this.#resume(asked, snapshot.cursor);
+      this.#options.onSnapshot();
     } else {
       this.#release(new Map());
       if (snapshot !== null && this.#failures >= DOUBT_AFTER && this.#inAnotherNumbering(snapshot.cursor)) {

@@ -14,7 +14,7 @@ STILL_PATHS = ("/accounts/profile/", "/accounts/password_change/", "/accounts/pa
 def test_a_phone_never_scrolls_sideways(site: Site, new_page: Callable[..., Page]) -> None:
     page = new_page(viewport={"width": 360, "height": 640})
     page.goto(site.url + "/")
-    assert _overflow(page) == 0
+    assert overflow(page) == 0
     site.sign_in(page, "alice")
     site.push(
         "alice",
@@ -23,10 +23,10 @@ def test_a_phone_never_scrolls_sideways(site: Site, new_page: Callable[..., Page
         ("task/PROGRESS", {"task": "t", "label": "w" * 200, "done": 1, "total": 3}),
     )
     expect(page.get_by_role("progressbar").first).to_be_visible()
-    assert _overflow(page) == 0
+    assert overflow(page) == 0
     for path in LIVE_PATHS + STILL_PATHS:
         page.goto(site.url + path)
-        assert _overflow(page) == 0, path
+        assert overflow(page) == 0, path
 
 
 def test_the_keyboard_is_enough(site: Site, new_page: Callable[..., Page]) -> None:
@@ -76,13 +76,14 @@ def test_colours_follow_the_system_and_are_readable(site: Site, new_page: Callab
     site.sign_in(page, "alice")
     site.push("alice", ("task/DONE", {"task": "t", "label": "Import", "done": 3, "total": 3}))
     expect(page.locator("[data-task=t]")).to_contain_text("Done")
-    faint = page.evaluate(_CONTRAST)
+    faint = page.evaluate(f"({CONTRAST})(document.body)")
     assert faint == []
     lightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
     assert lightness > 200 if scheme == "light" else lightness < 50
 
 
-def _overflow(page: Page) -> int:
+def overflow(page: Page) -> int:
+    """How far the page can be scrolled sideways, in pixels."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
@@ -90,8 +91,9 @@ _NAMELESS = """() => [...document.querySelectorAll("input:not([type=hidden], [hi
     .filter((element) => !(element.labels?.length || element.textContent.trim() || element.ariaLabel))
     .map((element) => element.outerHTML)"""
 
-# Every element with text of its own against the nearest ground that is painted: WCAG 2.2, 1.4.3 asks for 4.5:1.
-_CONTRAST = """() => {
+# Every element below `root` with text of its own against the nearest ground that is painted: WCAG 2.2, 1.4.3 asks for
+# 4.5:1.
+CONTRAST = """(root) => {
     const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
     const luminance = (colour) => {
         const [r, g, b] = colour.map((part) => part / 255)
@@ -99,13 +101,13 @@ _CONTRAST = """() => {
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
     const ground = (element) => {
-        for (let at = element; at; at = at.parentElement) {
+        for (let at = element; at; at = at.parentElement ?? at.getRootNode().host) {
             const [r, g, b, alpha = 1] = rgb(getComputedStyle(at).backgroundColor);
             if (alpha === 1) { return [r, g, b]; }
         }
         return [255, 255, 255];
     };
-    return [...document.body.querySelectorAll("*")]
+    return [...root.querySelectorAll("*")]
         .filter((element) => element.checkVisibility() && [...element.childNodes]
             .some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()))
         .map((element) => {

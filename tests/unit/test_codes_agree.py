@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge
 from apps.realtime import metrics
 from apps.realtime.conf import RealtimeSettings
 from apps.realtime.core.codes import HEARTBEAT, RESERVED_IDS, SUBPROTOCOL, CloseCode, GapReason, StreamState
+from apps.realtime.core.events import UNREAD_MAX
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {int(code): (code.name.lower(), "reconnect" if code.reconnect else "stop") for code in CloseCode}
@@ -34,6 +35,10 @@ def test_the_browser_client_has_a_sentence_for_each_code_that_stops() -> None:
     assert set(re.findall(r"^  (\w+):", sentences[1], re.MULTILINE)) == {
         name for name, action in OURS.values() if action == "stop"
     }
+
+
+def test_the_bell_knows_where_a_count_stops() -> None:
+    assert f"UNREAD_MAX = {UNREAD_MAX};" in (ROOT / "static/js/bell.js").read_text()
 
 
 def test_the_browser_client_has_the_same_states_of_a_stream_and_reasons_of_a_gap() -> None:

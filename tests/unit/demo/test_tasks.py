@@ -11,6 +11,7 @@ from django.db import OperationalError
 
 from apps.demo import tasks
 from apps.demo.models import Task
+from apps.realtime.models import InboxItem
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -85,6 +86,22 @@ def test_a_task_tells_each_step_and_keeps_its_row(progress: RecordedProgress, an
     assert (task.done, task.total) == (100, 100)
 
 
+def test_the_end_of_a_task_is_a_notification(
+    progress: RecordedProgress, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(progress, ann)
+    monkeypatch.setattr(progress, "advance", lambda: 1 / 0)
+    assert tasks.start_task(ann, 1)
+    assert progress.ended.acquire(timeout=30)
+    assert told(ann) == [("Task of 0.5 s: done", "/"), ("Task of 1 s: failed", "/")]
+
+
+def told(user: User) -> list[tuple[str, str]]:
+    """Title and link of each notification of a task's end."""
+    items = InboxItem.objects.filter(user_id=str(user.pk), event_id="task/ENDED")
+    return list(items.order_by("id").values_list("title", "url"))
+
+
 def test_a_running_task_gives_signs_of_life(progress: RecordedProgress, ann: User) -> None:
     seen: list[int] = []
     change = Task.change
@@ -122,6 +139,7 @@ def test_a_task_that_was_given_up_ends_as_failed(progress: RecordedProgress, ann
     assert progress.ended.acquire(timeout=30)
     assert progress.endings == [tasks.TaskLost]
     assert Task.objects.get().error == "Interrupted"
+    assert told(ann) == [], "who gave it up has told"
 
 
 def test_a_task_does_without_the_database_for_a_moment(progress: RecordedProgress, ann: User) -> None:

@@ -207,3 +207,4 @@ def test_a_task_of_a_process_that_is_gone_is_ended_by_whoever_looks(
     assert states == {"dead": ("failed", "Interrupted"), "alive": ("running", ""), "done": ("done", "")}
     data = {"task": "dead", "label": "Dead", "state": "failed", "done": 3, "total": 10, "error": "Interrupted"}
     captured_events.assert_notified(ann, "task/FAILED", data=data, times=1)
+    captured_events.assert_notified(ann, "task/ENDED", data=data, times=1)

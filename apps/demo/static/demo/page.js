@@ -29,8 +29,7 @@ const changes = new Map([
 
 /** What a notification says; of any other event, its title does. @type {Map<string, (data: any) => object>} */
 const notices = new Map([
-  ["task/DONE", ({ label }) => ({ title: `${label}: done` })],
-  ["task/FAILED", ({ label, error }) => ({ title: `${label}: failed`, text: error })],
+  ["task/ENDED", ({ label, state, error }) => ({ title: `${label}: ${state}`, text: error })],
   ["news/PUBLISHED", ({ title, by, url }) => ({ title, text: `From ${by}`, url })],
 ]);
 
