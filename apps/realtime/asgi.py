@@ -54,18 +54,24 @@ def application(app: Any) -> RealtimeApplication:
 
 
 def _make_node() -> Node:
-    return Node(realtime_settings(), publishing_process().exchange, topic_registry())
+    node = Node(realtime_settings(), publishing_process().exchange, topic_registry())
+    if not _is_in_memory():
+        node.answers.start()
+    return node
 
 
 def _make_embedded_relay() -> EmbeddedRelay | None:
     """With the in-process broker nobody else can publish what another process has left behind."""
     conf = realtime_settings()
-    database = connections[conf.database]
-    # A database in memory is a test's, and other threads would be in its way.
-    in_memory = database.vendor == "sqlite" and database.is_in_memory_db()  # type: ignore[attr-defined]
-    if conf.amqp_urls or in_memory:
+    if conf.amqp_urls or _is_in_memory():
         return None
     return EmbeddedRelay(Relay(conf, publishing_process().publisher, every_secs=EMBEDDED_EVERY_SECS))
+
+
+def _is_in_memory() -> bool:
+    """A database in memory is a test's, and other threads would be in its way."""
+    database = connections[realtime_settings().database]
+    return database.vendor == "sqlite" and bool(database.is_in_memory_db())  # type: ignore[attr-defined]
 
 
 def _speaks_http_only(app: Any) -> bool:

@@ -213,3 +213,7 @@ class ScheduledEvent(models.Model):
 def new_epoch() -> str:
     """A random name for a numbering."""
     return token_hex(8)
+
+
+# Django finds models here.
+from . import node_models  # noqa: E402, F401

@@ -1,6 +1,6 @@
-"""What the processes of a site tell its nodes: something about a user has changed, so look again (docs/security.md).
+"""What the processes of a site tell its nodes: something about a user has changed, or somebody asks (docs/security.md).
 
-A change goes over the broker as an event does, on a routing key that no browser listens to, and with our signature. It
+A message goes over the broker as an event does, on a routing key that no browser listens to, and with our signature. It
 only hurries: the rows and the rules say what is true, and every node asks them by itself, too.
 """
 
@@ -11,7 +11,8 @@ from typing import Final
 from .events import Event
 from .names import CONTROL
 
-EVENT_ID: Final = "CHANGED"
+_CHANGED: Final = "CHANGED"
+_ASKED: Final = "ASKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,26 @@ class Change:
 
     def event(self, mid: str) -> Event:
         """The change as it travels."""
-        data = {"user": self.user_id, "topic": self.topic}
-        frame = json.dumps({"id": EVENT_ID, "data": data, "stream": CONTROL, "mid": mid})
-        return Event(CONTROL, EVENT_ID, frame, len(frame.encode()), mid)
+        return _event(_CHANGED, {"user": self.user_id, "topic": self.topic}, mid)
 
 
-def change_of(event: Event) -> Change:
-    """The change that came; its signature was checked, so one of our processes made it."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for the nodes has been stored: look for it. What it is stands in its row alone."""
+
+    def event(self, mid: str) -> Event:
+        """The news as they travel."""
+        return _event(_ASKED, None, mid)
+
+
+def message_of(event: Event) -> Change | Asked:
+    """What came; its signature was checked, so one of our processes made it."""
+    if event.id == _ASKED:
+        return Asked()
     data = json.loads(event.frame)["data"]
     return Change(data["user"], data["topic"])
+
+
+def _event(event_id: str, data: object, mid: str) -> Event:
+    frame = json.dumps({"id": event_id, "data": data, "stream": CONTROL, "mid": mid})
+    return Event(CONTROL, event_id, frame, len(frame.encode()), mid)

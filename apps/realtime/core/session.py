@@ -238,6 +238,11 @@ class Session(ABC):
         return None if self._window is None else self._window.unacked
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """What the client listens to, by the names that it uses."""
+        return ()
+
+    @property
     def window_is_full(self) -> bool:
         """Whether nothing more may be written before the client acknowledges."""
         return self._window is not None and not self._window.has_room

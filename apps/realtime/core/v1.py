@@ -74,6 +74,10 @@ class V1Session(Session):
             self._positions[stream] = Position(verdict.cursor)
         return [self._subscribed(topic, ref, stream, verdict)]
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(self._topics)
+
     def revoked(self, stream: Stream) -> list[Action]:
         """The user may not hear the topic of this stream any more: nothing of it is written from now on."""
         if stream not in self._positions:

@@ -12,6 +12,7 @@ from ..conf import realtime_settings
 from ..core.events import Event
 from ..core.names import ALL, Stream
 from ..publishing.process import publishing_process
+from .terminal import printable
 
 
 def tail(streams: Iterable[Stream], write: Callable[[str], object]) -> None:
@@ -31,7 +32,8 @@ def tail(streams: Iterable[Stream], write: Callable[[str], object]) -> None:
 async def _tail(streams: set[Stream], write: Callable[[str], object]) -> None:
     def show(event: Event) -> None:
         if event.stream in streams:
-            write(f"{time.strftime('%H:%M:%S')} {event.stream} {_printable(event.frame)}")
+            # Any program may have published it.
+            write(f"{time.strftime('%H:%M:%S')} {event.stream} {printable(event.frame)}")
 
     listener = make_listener(realtime_settings(), publishing_process().exchange)
     listener.start(show)
@@ -47,8 +49,3 @@ async def _tail(streams: set[Stream], write: Callable[[str], object]) -> None:
                 write(f"not connected: {problem}" if problem else "connected")
     finally:
         await listener.close()
-
-
-def _printable(text: str) -> str:
-    # Any program may have published it: nothing of it may steer the terminal.
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

@@ -39,6 +39,10 @@ SEED_REFUSAL_SECS: Final = 1.0
 class RealtimeConsumer(AsyncConsumer):
     """One browser socket.
 
+    Attributes:
+        address: where it comes from, as the limits count it; None where the server does not know.
+        connected: when it was accepted.
+
     Channels' own `__call__` is replaced: there is no channel layer here, and its dispatch hops to a thread for each
     message to look after database connections, which `DatabaseThreads` does where the database is used.
     """
@@ -47,6 +51,8 @@ class RealtimeConsumer(AsyncConsumer):
         self._node = node
         # The rest is set by `__call__`, before anything else runs.
         self._session: Session
+        self.address: str | None
+        self.connected: Instant
         self._writer: SocketWriter
         self._joined: set[Stream] = set()
         # The user that this socket counts for in the limits; None before authentication.
@@ -60,7 +66,8 @@ class RealtimeConsumer(AsyncConsumer):
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if v1 else None})
         unsent_max_bytes = WINDOW_UNSENT_MAX_BYTES if v1 else UNSENT_MAX_BYTES
         self._writer = make_writer(send, self._node.turn_end, self._end_slow, unsent_max_bytes)
-        address = handshake.client_address(scope)
+        self.address = address = handshake.client_address(scope)
+        self.connected = _now()
         refusal = self._refusal(scope, address)
         if refusal is not None:
             await self._refuse(refusal, receive, v1=v1)
@@ -101,6 +108,11 @@ class RealtimeConsumer(AsyncConsumer):
         """The user may not hear the topic of this stream any more."""
         if isinstance(self._session, V1Session):
             self._perform(self._session.revoked(stream))
+
+    @property
+    def session(self) -> Session:
+        """Its machine, for who wants to know how it stands; nobody else drives it."""
+        return self._session
 
     @property
     def identity(self) -> Identity | None:

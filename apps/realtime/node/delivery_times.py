@@ -8,34 +8,36 @@ from typing import Final
 from .. import metrics
 from ..core.events import Event
 
+# One note takes 3 µs, an event of a single tab about 25: so a busy node spends no more than 0.3 % of its core on this.
+EVERY_SECS: Final = 0.001
 # Servers that keep time by NTP differ by less, and `ts` has milliseconds.
 SKEW_SECS: Final = 0.05
 
 
 class DeliveryTimes:
-    """Notes each event once, whatever the number of its sockets."""
+    """Notes an event once, whatever the number of its sockets, and of many events one a millisecond."""
 
     def __init__(self) -> None:
-        # When those were made that were written in this turn of the event loop; unix time.
-        self._made: list[float] = []
+        # Monotonic.
+        self._next_at = 0.0
 
     def written(self, event: Event) -> None:
-        """The event was handed to the writers of its sockets, in this turn of the loop."""
-        made = made_at(event)
-        if made is None:
+        """The event was handed to the writers of its sockets, in this turn of the event loop."""
+        now = time.monotonic()
+        if now < self._next_at:
             return
-        if not self._made:
+        made = made_at(event)
+        if made is not None:
+            self._next_at = now + EVERY_SECS
             # Behind the writers, which write to the kernel at the beginning of the next turn.
-            asyncio.get_running_loop().call_soon(self._observe)
-        self._made.append(made)
+            asyncio.get_running_loop().call_soon(_observe, made)
 
-    def _observe(self) -> None:
-        made, self._made = self._made, []
-        now = time.time()
-        for one in made:
-            if one > now + SKEW_SECS:
-                metrics.CLOCK_SKEWED.inc()
-            metrics.DELIVERY_SECS.observe(max(0.0, now - one))
+
+def _observe(made: float) -> None:
+    took_secs = time.time() - made
+    if took_secs < -SKEW_SECS:
+        metrics.CLOCK_SKEWED.inc()
+    metrics.DELIVERY_SECS.observe(max(0.0, took_secs))
 
 
 def made_at(event: Event) -> float | None:

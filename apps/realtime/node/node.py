@@ -10,13 +10,14 @@ from ..brokers.base import Listener
 from ..brokers.choice import make_listener
 from ..brokers.memory import Exchange
 from ..conf import RealtimeSettings
-from ..core.control import change_of
+from ..core.control import Asked, message_of
 from ..core.events import Event
 from ..core.names import Stream
 from ..core.resume import Cursor
 from ..core.session import SessionConfig
 from ..rotation import rotate_regressed
 from ..topics import TopicRegistry
+from .answers import Answers
 from .authentication import Authentication
 from .consumer import RealtimeConsumer
 from .database import Database, DatabaseThreads
@@ -48,6 +49,7 @@ class Node:
         authentication: whom their tokens speak for.
         rights: which topics they may hear.
         standing: whether they may stay open.
+        answers: what it says to who asks all nodes; to be started by who runs it for a site.
         turn_end: writes what its sockets are sent.
     """
 
@@ -75,6 +77,13 @@ class Node:
         self.draining = False
         self.turn_end = TurnEnd()
         self._listener: Listener = make_listener(conf, exchange)
+        self.answers = Answers(
+            self.database,
+            self.consumers,
+            every_secs=conf.sign_in_check_secs,
+            # The in-process broker hears of other processes only where they share a socket with it.
+            alone=lambda: not conf.amqp_urls or self.listener_problem is not None,
+        )
         self._reader = HistoryReader(self.database, replay_max=conf.replay_max)
         self.hub = Hub(
             self._listener,
@@ -105,6 +114,7 @@ class Node:
     async def drain(self, within_secs: float) -> None:
         """Send every client away, spread over half of the time, and wait until they are gone or time is up."""
         self.draining = True
+        self.answers.leave()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_secs
         for consumer in list(self.consumers):
@@ -120,13 +130,19 @@ class Node:
         self._reader.close()
         await self.rights.close()
         await self.standing.close()
+        await self.answers.close()
         self.database.close()
 
     def _control(self, event: Event | None) -> None:
         if event is None:
             self.standing.missed()
+            self.answers.look()
+            return
+        message = message_of(event)
+        if isinstance(message, Asked):
+            self.answers.look()
         else:
-            self.standing.changed(change_of(event))
+            self.standing.changed(message)
 
     async def _end_numbering(self, stream: Stream, at: Cursor) -> None:
         if await self.database.ask(rotate_regressed, stream, at.epoch, at.seq):

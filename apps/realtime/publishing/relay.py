@@ -25,6 +25,7 @@ from ..core.events import Event, numbered
 from ..core.names import Stream
 from ..models import StoredEvent
 from ..models import Stream as StreamRow
+from .asking import forget_old
 from .backlog import measure
 from .inbox_retention import InboxPruner
 from .retention import Pruner
@@ -35,6 +36,8 @@ from .settlement import Place, confirm, release
 logger = logging.getLogger(__name__)
 
 EVERY_SECS: Final = 1.0
+# Between two looks at what nodes were asked.
+FORGET_EVERY_SECS: Final = 60.0
 # A process that lives has numbered its events after some milliseconds.
 ABANDONED_AFTER: Final = timedelta(seconds=2)
 # What one look at the table returns of it, however much waits there.
@@ -78,6 +81,7 @@ class Relay:
         self._inbox_pruner = InboxPruner(conf)
         self._prune_at = 0.0
         self._measure_at = 0.0
+        self._forget_at = 0.0
         self._backoff = Backoff()
         self._stopping = False
         # Put by the publisher's thread; None comes from `stop`.
@@ -127,7 +131,7 @@ class Relay:
         more = False
         failed: str | None = None
         # A step that fails keeps none of the others: one stream that is locked is no reason to forget the rest.
-        for step in (self._settle, fire_due, self._number, self._take, self._prune, self._measure):
+        for step in (self._settle, fire_due, self._number, self._take, self._prune, self._measure, self._forget):
             self._alive()
             try:
                 more = step() or more
@@ -245,6 +249,12 @@ class Relay:
         if time.monotonic() >= self._measure_at:
             measure(self._alias)
             self._measure_at = time.monotonic() + MEASURE_EVERY_SECS
+        return False
+
+    def _forget(self) -> bool:
+        if time.monotonic() >= self._forget_at:
+            forget_old()
+            self._forget_at = time.monotonic() + FORGET_EVERY_SECS
         return False
 
     # The table -----------------------------------------------------------------------------------

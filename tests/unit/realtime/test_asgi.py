@@ -12,8 +12,9 @@ from django.db import connections
 from django.urls import re_path
 from pytest_django import Settings
 
-from apps.realtime.asgi import RealtimeApplication, _make_embedded_relay, application
+from apps.realtime.asgi import RealtimeApplication, _make_embedded_relay, _make_node, application
 from apps.realtime.health import NODE_SCOPE_KEY
+from apps.realtime.node.answers import Answers
 from apps.realtime.node.node import Node
 from apps.realtime.publishing.process import PublishingProcess
 from apps.realtime.publishing.relay import EmbeddedRelay
@@ -172,6 +173,20 @@ def test_only_the_in_process_broker_embeds_a_relay(
     on_disk = _make_embedded_relay()
     settings.REALTIME_AMQP_URL = "amqp://localhost/"
     assert (in_memory, type(on_disk), _make_embedded_relay()) == (None, EmbeddedRelay, None)
+
+
+async def test_a_node_answers_to_who_asks_unless_its_database_is_a_test_s(
+    monkeypatch: pytest.MonkeyPatch, process: PublishingProcess, topics: TopicRegistry
+) -> None:
+    started: list[Answers] = []
+    monkeypatch.setattr(Answers, "start", lambda answers: started.append(answers))
+    in_memory = _make_node()
+    assert not started
+    monkeypatch.setattr(connections["default"], "is_in_memory_db", lambda: False)
+    on_disk = _make_node()
+    assert started == [on_disk.answers]
+    for node in (in_memory, on_disk):
+        await node.close()
 
 
 def test_a_setting_that_cannot_work_stops_the_server_at_once(settings: Settings) -> None:

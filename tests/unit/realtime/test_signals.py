@@ -12,7 +12,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from apps.realtime.core.control import Change, change_of
+from apps.realtime.core.control import Asked, Change, message_of
 from apps.realtime.core.names import CONTROL
 from apps.realtime.models import SignIn
 from apps.realtime.signals import USERS_MAX
@@ -21,18 +21,18 @@ from tests.unit.conftest import MakeUser, RecordingPublisher
 # What is told is told after the commit.
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Told = Callable[[], list[Change]]
+Told = Callable[[], list[Change | Asked]]
 
 
 @pytest.fixture
 def told(published: RecordingPublisher) -> Told:
     """The changes that the nodes have been told since the last call."""
 
-    def take() -> list[Change]:
+    def take() -> list[Change | Asked]:
         events = list(published.events)
         published.events.clear()
         assert all(event.stream == CONTROL for event in events)
-        return [change_of(event) for event in events]
+        return [message_of(event) for event in events]
 
     return take
 

@@ -1,4 +1,4 @@
-"""`manage.py realtime publish|notify|tail|relay|rotate-epoch` (docs/commands.md)."""
+"""`manage.py realtime publish|notify|tail|sessions|kick|inspect|relay|rotate-epoch` (docs/commands.md)."""
 
 import sys
 from typing import Any
@@ -11,6 +11,8 @@ from ...core.names import Stream, is_stream
 from ...publishing.targets import Recipient, streams_of
 from ...rotation import rotate_all, rotate_stream
 from ...topics import topic_registry
+from ..inspecting import inspect
+from ..live import kick_sessions, show_sessions
 from ..relaying import relay
 from ..sending import parsed, send_durable, send_ephemeral
 from ..tail import tail
@@ -19,11 +21,11 @@ from ..tail import tail
 class Command(BaseCommand):
     """Subcommands for the person at the shell, and the relay for the supervisor."""
 
-    help = "Send an event, watch what users would see, run the relay, end the numbering of streams."
+    help = "Send an event, watch what users would see, look at sockets and close them, run the relay."
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(
-            dest="command", required=True, metavar="publish|notify|tail|relay|rotate-epoch"
+            dest="command", required=True, metavar="publish|notify|tail|sessions|kick|inspect|relay|rotate-epoch"
         )
         publish = commands.add_parser("publish", help="send one event to the tabs that are open now")
         self._add_recipients(publish)
@@ -35,6 +37,12 @@ class Command(BaseCommand):
         notify.add_argument("--url", help="where to look")
         watch = commands.add_parser("tail", help="print what a user or a topic's listeners would see, live")
         self._add_recipients(watch)
+        sessions = commands.add_parser("sessions", help="list the open sockets of all nodes, or those of one user")
+        self._add_user(sessions, nargs="?")
+        kick = commands.add_parser("kick", help="close the open sockets of a user, or one session, on every node")
+        self._add_user(kick, "sid")
+        look = commands.add_parser("inspect", help="show what explains that a user did not get an event")
+        self._add_user(look)
         program = commands.add_parser("relay", help="publish what others left, trim history; runs until SIGTERM")
         program.add_argument("--once", action="store_true", help="end when nothing is left to do")
         program.add_argument("--metrics-port", type=int, metavar="PORT", help="show metrics on this loopback port")
@@ -51,6 +59,12 @@ class Command(BaseCommand):
                     self._rotate(options["stream"], sure=options["yes"])
                 case "tail":
                     tail(streams_of(self._recipient(options), topic_registry()), self.stdout.write)
+                case "sessions":
+                    show_sessions(options["who"], options["taken_as"], self.stdout.write)
+                case "kick":
+                    kick_sessions(options["who"], options["taken_as"], self.stdout.write)
+                case "inspect":
+                    inspect(options["who"], options["taken_as"], self.stdout.write)
                 case _:
                     self._send(options)
         except RealtimeError as error:
@@ -90,6 +104,12 @@ class Command(BaseCommand):
     def _add_event(parser: CommandParser) -> None:
         parser.add_argument("--id", required=True, help="the event's id, such as 'comment/ADDED'")
         parser.add_argument("--data", default="null", help="its data, as JSON")
+
+    @staticmethod
+    def _add_user(parser: CommandParser, *more: str, nargs: str | None = None) -> None:
+        ways = ("name", "key", *more)
+        parser.add_argument("who", metavar=" or ".join(("USER", *map(str.upper, more))), nargs=nargs)
+        parser.add_argument("--as", dest="taken_as", choices=ways, help="what is meant, where it may be several")
 
     @staticmethod
     def _add_recipients(parser: CommandParser) -> None:

@@ -4,27 +4,34 @@ from typing import Any
 
 import pytest
 
-from apps.realtime.core.control import Change, change_of
+from apps.realtime.core.control import Asked, Change, message_of
 from apps.realtime.core.events import DroppedBody, parse_body
 from apps.realtime.core.names import CONTROL, user_stream
 from tests.signing import SIGNER
 from tests.unit.realtime.core.driver import durable
 
-CHANGES = [Change("7"), Change("é😀\ud800\n"), Change(None), Change("7", "order-1"), Change("7", "\0\ud800")]
+MESSAGES = [
+    Change("7"),
+    Change("é😀\ud800\n"),
+    Change(None),
+    Change("7", "order-1"),
+    Change("7", "\0\ud800"),
+    Asked(),
+]
 
 
 def signed(body: bytes, epoch: str = "") -> dict[str, Any]:
     return {"sig": SIGNER.sign(epoch, body)}
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_change_arrives_as_it_was_told(change: Change) -> None:
-    sent = change.event("m1")
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_arrives_as_it_was_told(message: Change | Asked) -> None:
+    sent = message.event("m1")
     assert sent.is_signed
     body = sent.frame.encode()
     came = parse_body(body, CONTROL, signed(body), SIGNER.is_genuine, mid="m1")
     assert came == sent
-    assert change_of(came) == change
+    assert message_of(came) == message
 
 
 @pytest.mark.parametrize("headers", [{}, {"sig": 5}, {"sig": ""}, {"sig": "0" * 32}])

@@ -44,6 +44,12 @@ def test_what_begins_as_json_is_no_token_however_it_ends(text: str) -> None:
     assert is_json(text)
 
 
+def test_it_has_no_topics_and_its_client_owes_nothing(driven: Driven) -> None:
+    driven.sign_in()
+    assert driven.session.deliver(event(ALL))
+    assert (driven.session.topics, driven.session.unacked) == ((), None)
+
+
 def test_a_token_is_no_json() -> None:
     assert not is_json("a.b.c")
 

@@ -401,6 +401,20 @@ def test_unsubscribe_leaves_and_tells(driven: Driven) -> None:
     assert ids(driven.say(ask("UNSUBSCRIBE", "news", 6))) == ["UNSUBSCRIBED"]
 
 
+def test_it_says_what_it_listens_to_and_what_its_client_owes(driven: Driven) -> None:
+    driven.sign_in(topics=["news", "order-1"])
+    session = v1(driven.session)
+    assert list(session.topics) == ["news", "order-1"]
+    session.revoked(topic_stream("news"))
+    assert list(session.topics) == ["order-1"]
+    assert session.unacked == 0
+    session.deliver(event(MINE))
+    session.take(durable(MINE, 1))
+    assert session.unacked == 2
+    driven.say(ack(1))
+    assert session.unacked == 1
+
+
 def test_a_lost_right_ends_the_subscription_unasked(driven: Driven) -> None:
     driven.sign_in(topics=["news", "order-1"])
     session = v1(driven.session)

@@ -59,7 +59,9 @@ def test_an_older_acknowledgement_says_nothing_new() -> None:
     assert window.acked(4)
     assert window.acked(2)
     assert not window.acked(6)
+    assert window.unacked == 1
     assert window.acked(5)
+    assert window.unacked == 0
 
 
 def test_who_owes_nothing_is_never_overdue() -> None:

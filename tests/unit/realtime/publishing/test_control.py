@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from apps.realtime import BadRecipient, Topic, UnknownTopic, revoke, sign_out_everywhere
-from apps.realtime.core.control import Change, change_of
+from apps.realtime.core.control import Change, message_of
 from apps.realtime.signin import mark_of
 from apps.realtime.topics import TopicRegistry
 from tests.unit.conftest import MakeUser, RecordingPublisher
@@ -22,7 +22,7 @@ def test_a_right_is_revoked_by_name_or_topic_of_a_user_or_key(
 ) -> None:
     revoke("7", "order-1")
     revoke(7, Topic("news"))
-    assert [change_of(event) for event in published.events] == [Change("7", "order-1"), Change("7", "news")]
+    assert [message_of(event) for event in published.events] == [Change("7", "order-1"), Change("7", "news")]
 
 
 @pytest.mark.parametrize("nobody", [None, True, 1.5, Topic("news"), ["7"]])
@@ -67,7 +67,7 @@ def test_a_user_is_signed_out_everywhere_but_here(published: RecordingPublisher,
         assert mark_of(request, user)
     published.events.clear()
     sign_out_everywhere(alice, keep=here)
-    assert [change_of(event) for event in published.events] == [Change(str(alice.pk))]
+    assert [message_of(event) for event in published.events] == [Change(str(alice.pk))]
     assert [bool(mark_of(*one)) for one in ((here, alice), (there, alice), (bobs, bob))] == [True, False, True]
     sign_out_everywhere(alice.pk)
     assert not mark_of(here, alice)

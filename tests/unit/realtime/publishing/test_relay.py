@@ -21,6 +21,7 @@ from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream
 from apps.realtime.models import StoredEvent
 from apps.realtime.models import Stream as StreamRow
+from apps.realtime.node_models import NodeRequest
 from apps.realtime.publishing import relay as module
 from apps.realtime.publishing.relay import EmbeddedRelay, Relay
 from apps.realtime.publishing.sequencer import number
@@ -219,6 +220,7 @@ def test_many_streams_go_in_batches_and_never_more_than_the_publisher_holds(
 
 @pytest.mark.django_db
 def test_an_idle_turn_costs_three_queries(relay: Relay, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    relay._forget_at = float("inf")  # once a minute
     with django_assert_num_queries(8):
         relay._turn()
     # Three of them look for what to trim, once a second, and two count what waits, every 5 s.
@@ -326,6 +328,18 @@ def test_a_publisher_that_refuses_everything_is_not_asked_without_end(publisher:
 # The loop ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.django_db
+def test_it_forgets_what_nodes_were_asked_once_a_minute(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        NodeRequest.objects.create(kind="sessions", created_at=Now() - LONG_AGO)
+        turn(relay)
+    assert NodeRequest.objects.count() == 1
+    monkeypatch.setattr(module, "FORGET_EVERY_SECS", 0)
+    relay._forget_at = 0
+    turn(relay)
+    assert not NodeRequest.objects.exists()
+
+
 class Turns:
     """Stands in for the database's part of a relay, in a thread."""
 
@@ -400,7 +414,7 @@ def test_it_shows_life_before_each_step_also_when_they_fail(
     monkeypatch.setattr(relay, "_number", number)
     relay._turn()
     assert relay.problem is not None
-    assert signs == ["alive", "alive", "alive", "number", "alive", "alive", "alive"]
+    assert signs == ["alive"] * 3 + ["number"] + ["alive"] * 4
 
 
 def test_at_the_end_it_waits_for_what_is_on_the_wire(

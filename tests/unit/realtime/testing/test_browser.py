@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.http import HttpRequest
-from django.test import TestCase
+from django.test import Client, TestCase
 
 from apps.realtime import EVERYONE, Topic, anotify, cursor, notify, push, revoke, sign_out_everywhere
 from apps.realtime.core.codes import CloseCode
@@ -180,6 +180,18 @@ def test_a_failure_of_a_closed_tab(captured_events: Captured, alice: Any) -> Non
         sign_out_everywhere(alice)
         with pytest.raises(AssertionError, match=r"Nothing came(.*\n)*the socket was closed with 4503 \(REVOKED\)\."):
             tab.receive()
+
+
+def test_the_count_of_the_inbox(captured_events: Captured, alice: Any, client: Client) -> None:
+    client.force_login(alice)
+    with captured_events.browser(alice) as tab:
+        notify(alice, "invoice/PAID", title="Paid")
+        notify(alice, "invoice/PAID", title="Paid, too")
+        notice = tab.receive("invoice/PAID")
+        client.post("/inbox/read", {"mid": notice["mid"]})
+        counts = [(frame["id"], frame["unread"]) for frame in tab.frames]
+    # The two were numbered together, and each carries the count of that moment.
+    assert counts == [("invoice/PAID", 2), ("invoice/PAID", 2), ("inbox/CHANGED", 1)]
 
 
 def test_nothing_arrives_before_the_commit(captured_events: Captured, alice: Any) -> None:

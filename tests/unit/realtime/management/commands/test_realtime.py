@@ -1,4 +1,4 @@
-"""`manage.py realtime publish|notify|tail|relay|rotate-epoch` (docs/commands.md)."""
+"""`manage.py realtime publish|notify|tail|sessions|kick|inspect|relay|rotate-epoch` (docs/commands.md)."""
 
 import json
 import subprocess
@@ -63,6 +63,11 @@ def test_it_publishes_to_everyone_and_to_a_topic(published: RecordingPublisher, 
         ("watch", "--everyone"),
         ("relay", "--metrics-port", "x"),
         ("rotate-epoch", "--stream"),
+        ("kick",),
+        ("inspect",),
+        ("inspect", "alice", "--as", "sid"),
+        ("sessions", "alice", "--as", "sid"),
+        ("sessions", "alice", "bob"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(published: RecordingPublisher, arguments: tuple[str, ...]) -> None:
@@ -158,6 +163,31 @@ def test_notify_refuses_what_publish_refuses(published: RecordingPublisher) -> N
     with pytest.raises(CommandError, match="reserved by the protocol"):
         run("notify", "--everyone", "--id", "AUTH OK")
     assert not StoredEvent.objects.exists()
+
+
+# sessions, kick, inspect --------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_no_node_runs_there_is_nothing_to_see_and_nothing_to_kick(
+    published: RecordingPublisher, make_user: MakeUser
+) -> None:
+    alice = make_user("alice")
+    assert run("sessions") == run("sessions", "alice") == "0 sessions on 0 nodes\n"
+    assert run("kick", "alice") == f"closed 0 sockets of the user of key {alice.pk} on 0 nodes\n"
+    assert run("kick", "0" * 16, "--as", "sid") == f"closed 0 sockets of the session {'0' * 16} on 0 nodes\n"
+    assert run("inspect", "alice").startswith(f"user {alice.pk} alice: active")
+    assert len(published.events) == 5
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", ["sessions", "kick", "inspect"])
+def test_who_does_not_exist_is_said_in_a_line(published: RecordingPublisher, command: str) -> None:
+    with pytest.raises(CommandError, match="no user is called 'nobody', or has that key"):
+        run(command, "nobody")
+    with pytest.raises(CommandError, match="a name has 1 to 255 characters"):
+        run(command, "x" * 300, "--as", "key")
+    assert published.events == []
 
 
 # relay -------------------------------------------------------------------------------------------
