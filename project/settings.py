@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import Env
 
 from .environment import DEVELOPMENT_PREFIX, refuse_unsafe_production, secret
+from .logs import FORMATTERS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 RUN_DIR = BASE_DIR / "run"
@@ -67,6 +68,7 @@ INSTALLED_APPS = [
     "apps.demo",
 ]
 MIDDLEWARE = [
+    "apps.realtime.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "project.csp.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -194,17 +196,23 @@ DAPHNE_WEBSOCKET_MAX_FRAME_SIZE = 64 * 1024
 DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE = 256 * 1024
 
 LOG_LEVEL: str = env.str("LOG_LEVEL", default="INFO")
+LOG_FORMAT: str = env.str("LOG_FORMAT", default="line")
+if LOG_FORMAT not in FORMATTERS:
+    raise ImproperlyConfigured(f"LOG_FORMAT = {LOG_FORMAT!r}: it is one of {', '.join(FORMATTERS)}")
+# Each step of each event, on every process: for a search, not for always.
+LOG_TRACE: bool = env.bool("LOG_TRACE", default=False)
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "project.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {"chosen": {"()": FORMATTERS[LOG_FORMAT]}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Their reconnects are ours to report, in one line.
         "pika": {"level": "CRITICAL"},
         "aiormq": {"level": "CRITICAL"},
         "aio_pika": {"level": "CRITICAL"},
+        "apps.realtime.tracing": {"level": "DEBUG" if LOG_TRACE else "INFO"},
         "daphne": {"level": "WARNING" if not DEBUG else "INFO"},
         # Without their own handlers, which Django's defaults give them: each line once.
         "django": {"handlers": []},

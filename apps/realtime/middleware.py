@@ -1,13 +1,39 @@
-"""What has to be done when a sign-in begins, ends, or outlives a change of the password (docs/tokens.md)."""
+"""What has to be done around requests: sign-ins that change (docs/tokens.md), an id to follow (docs/logs.md)."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+from django.core.signals import request_finished
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 
 from .signin import renew_sign_in
+from .tracing import begin, end
 
 SEED_COOKIE: Final = "auth_token"
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+
+
+class RequestIdMiddleware:
+    """Gives each request an id, which stands in its log lines, its answer and its events. To be placed first.
+
+    The id is that of the header `X-Request-ID`, which the proxy sets, or a new one.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        id = begin(request.headers.get(REQUEST_ID_HEADER))
+        response = self._get_response(request)
+        response[REQUEST_ID_HEADER] = id
+        return response
+
+
+@receiver(request_finished, dispatch_uid="message_flow.request_finished")
+def _request_finished(**kwargs: Any) -> None:
+    # Not with the middleware: Django logs what a request has failed with behind all of it.
+    end()
 
 
 class SignInMiddleware:

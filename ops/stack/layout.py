@@ -26,6 +26,8 @@ _PASSED_ON = (
     "CSRF_TRUSTED_ORIGINS",
     "DEMO_PASSWORD",
     "LOG_LEVEL",
+    "LOG_FORMAT",
+    "LOG_TRACE",
     "REALTIME_SECRET",
     "SECRET_KEY",
 )

@@ -78,7 +78,7 @@ class MemoryPublisher:
             metrics.PUBLISHED.labels("confirmed").inc()
         elif not event.is_signed:
             metrics.PUBLISH_DROPPED.labels("no_server").inc()
-            self._log.warning("An event reached nobody: %s", problem)
+            self._log.warning("Event %r for %s reached nobody: %s", event.mid, event.stream, problem)
         if settled is not None:
             settled(event, problem is None)
 

@@ -9,6 +9,7 @@ from ..core.cache import EventCache
 from ..core.events import Event
 from ..core.names import ALL, CONTROL, Stream
 from ..core.resume import Cursor, Head, Verdict
+from ..tracing import enabled, step
 from .delivery_times import DeliveryTimes
 from .heads import HeadChecks
 from .history import HistoryReader
@@ -113,8 +114,13 @@ class Hub:
             self._on_control(event)
             return
         feed = self._feeds.get(event.stream)
-        if feed is not None and feed.deliver(event):
+        if feed is None:
+            return
+        sockets = feed.deliver(event)
+        if sockets:
             self._times.written(event)
+        if enabled():
+            step(f"written to {sockets} sockets", event.stream, event.id, event.mid)
 
     def position(self, stream: Stream) -> Cursor:
         """The highest event of the stream that is known here."""

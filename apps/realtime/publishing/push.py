@@ -1,13 +1,13 @@
 """`push`: ephemeral events (docs/publishing.md)."""
 
 import time
-from secrets import token_hex
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from ..core.events import Event, EventTemplate
 from ..topics import topic_registry
+from ..tracing import enabled, new_mid, step
 from .process import publishing_process
 from .targets import Recipient, streams_of
 
@@ -35,7 +35,7 @@ def events_for(to: Recipient, id: str, data: object) -> list[Event]:
     """The ephemeral events that `push` sends: one for each stream."""
     template = EventTemplate(id, data, DjangoJSONEncoder)
     now = time.time()
-    return [template.for_stream(stream, mid=token_hex(16), ts=now) for stream in streams_of(to, topic_registry())]
+    return [template.for_stream(stream, mid=new_mid(), ts=now) for stream in streams_of(to, topic_registry())]
 
 
 def publish_after_commit(events: list[Event], using: str) -> None:
@@ -49,5 +49,8 @@ def publish_after_commit(events: list[Event], using: str) -> None:
 
 def _publish(events: list[Event]) -> None:
     publisher = publishing_process().publisher
+    if enabled():
+        for event in events:
+            step("pushed", event.stream, event.id, event.mid)
     for event in events:
         publisher.publish(event)

@@ -19,6 +19,7 @@ from ..core.names import Stream
 from ..history import deployment_epoch
 from ..models import Deployment, StoredEvent
 from ..models import Stream as StreamRow
+from ..tracing import enabled, step
 from .sql import TABLES, now_plus, now_sql, values
 from .unread import Change, counted
 
@@ -55,6 +56,9 @@ def number(streams: Iterable[Stream]) -> list[Event]:
         events = _number(connection, [name for name, _ in waiting])
         if events:
             metrics.NUMBERED.inc(len(events))
+            if enabled():
+                for event in events:
+                    step(f"numbered {event.seq}", event.stream, event.id, event.mid)
             return events
     return []
 

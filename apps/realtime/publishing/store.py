@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
-from uuid import uuid4
 
 from django.db import connections, transaction
 
 from ..conf import realtime_settings
 from ..core.events import SEQ_MAX_BYTES, EventTemplate
 from ..core.names import Stream
+from ..tracing import enabled, new_mid, step
 from .process import publishing_process
 from .targets import Target
 
@@ -53,7 +53,7 @@ def store(template: EventTemplate, targets: Sequence[Target], *, about_inbox: bo
         items: list[tuple[Any, ...]] = []
         for stream, user_id in targets:
             is_muted = stream in muted
-            event = template.for_stream(stream, mid=uuid4().hex, ts=now, room_bytes=SEQ_MAX_BYTES, muted=is_muted)
+            event = template.for_stream(stream, mid=new_mid(), ts=now, room_bytes=SEQ_MAX_BYTES, muted=is_muted)
             is_item = template.title is not None and user_id is not None and not is_muted
             # 0 is to be counted when it is numbered.
             unread = 0 if is_item or about_inbox else None
@@ -64,6 +64,9 @@ def store(template: EventTemplate, targets: Sequence[Target], *, about_inbox: bo
         _insert(alias, TABLES.event, _EVENT_COLUMNS, events)
         _insert(alias, TABLES.item, _ITEM_COLUMNS, items)
         streams = [target.stream for target in targets]
+        if enabled():
+            for stream, mid, *_ in events:
+                step("stored", stream, template.event_id, mid)
         transaction.on_commit(lambda: _wake(alias, streams), using=alias, robust=True)
 
 

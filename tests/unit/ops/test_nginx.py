@@ -43,6 +43,7 @@ def test_access_log_has_no_place_for_a_token(site: str) -> None:
         ("X-Forwarded-Proto", "$scheme"),
         ("X-Forwarded-Host", "''"),
         ("Forwarded", "''"),
+        ("X-Request-ID", "$request_id"),
     ],
 )
 def test_what_a_client_claims_about_itself_is_overwritten(site: str, header: str, value: str) -> None:

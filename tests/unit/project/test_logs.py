@@ -1,26 +1,32 @@
-"""Log lines that stay one line (docs/operations.md)."""
+"""Log lines that stay one line (docs/logs.md)."""
 
+import json
 import logging
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from project.logs import LineFormatter
+from apps.realtime.tracing import begin, end
+from project.logs import JsonFormatter, LineFormatter
+
+
+def record_of(message: str, *args: object, error: bool = False) -> logging.LogRecord:
+    return logging.LogRecord("apps.x", logging.INFO, "x.py", 1, message, args, sys.exc_info() if error else None)
 
 
 def line(message: str, *args: object, error: bool = False) -> str:
-    record = logging.LogRecord(
-        "apps.x",
-        logging.INFO,
-        "x.py",
-        1,
-        message,
-        args,
-        sys.exc_info() if error else None,
-    )
-    return LineFormatter().format(record)
+    return LineFormatter().format(record_of(message, *args, error=error))
+
+
+def fields(record: logging.LogRecord) -> Any:
+    """What the one line of the record holds."""
+    text = JsonFormatter().format(record)
+    assert text.isascii()
+    assert text.isprintable()
+    return json.loads(text)
 
 
 @given(st.text())
@@ -62,3 +68,43 @@ def test_no_text_in_an_exception_passes_for_a_line_of_the_log() -> None:
     except ValueError:
         lines = line("it failed", error=True).splitlines()
     assert all(shown.startswith("    ") for shown in lines[1:])
+
+
+def test_a_line_of_a_request_ends_with_its_id() -> None:
+    begin("0123456789abcdef" * 2)
+    assert line("a page").endswith("INFO apps.x: a page [request 0123456789abcdef0123456789abcdef]")
+    end()
+    assert line("a page").endswith("INFO apps.x: a page")
+
+
+# JSON --------------------------------------------------------------------------------------------
+
+
+@given(st.text())
+def test_whatever_a_user_typed_json_stays_one_line_and_keeps_it(text: str) -> None:
+    assert fields(record_of("the name is %s", text))["message"] == f"the name is {text}"
+
+
+def test_json_has_the_time_in_utc_and_nothing_that_is_not_known() -> None:
+    record = record_of("a page")
+    record.created = 1_800_000_000.25
+    assert fields(record) == {
+        "at": "2027-01-15T08:00:00.250+00:00",
+        "level": "INFO",
+        "logger": "apps.x",
+        "message": "a page",
+    }
+
+
+def test_json_names_the_request_the_event_and_the_exception() -> None:
+    try:
+        raise ValueError("why\nnot")
+    except ValueError:
+        record = record_of("stored", error=True)
+    vars(record).update(event="x/Y", mid="m", stream="user.1", color="red")
+    begin("0123456789abcdef" * 2)
+    found = fields(record)
+    end()
+    assert found.pop("exception").endswith("ValueError: why\nnot")
+    assert found.keys() == {"at", "level", "logger", "message", "request", "event", "mid", "stream"}
+    assert (found["request"], found["event"]) == ("0123456789abcdef" * 2, "x/Y")

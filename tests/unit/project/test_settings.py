@@ -111,3 +111,13 @@ def test_the_demo_needs_nothing() -> None:
         "REALTIME_AMQP_URL or None",
         "len(REALTIME_SECRET[0]) >= 32",
     ) == ["False", "False", "None", "True"]
+
+
+def test_log_lines_are_for_people_or_for_programs_and_silent_about_each_event() -> None:
+    formatter, tracing = "LOGGING['formatters']['chosen']['()'].__name__", "LOGGING['loggers']['apps.realtime.tracing']"
+    assert values(PRODUCTION, formatter, tracing) == ["'LineFormatter'", "{'level': 'INFO'}"]
+    shown = values(PRODUCTION | {"LOG_FORMAT": "json", "LOG_TRACE": "1"}, formatter, tracing)
+    assert shown == ["'JsonFormatter'", "{'level': 'DEBUG'}"]
+    refused = read(PRODUCTION | {"LOG_FORMAT": "xml"}, "DEBUG")
+    assert refused.returncode != 0
+    assert "LOG_FORMAT = 'xml': it is one of line, json" in refused.stderr

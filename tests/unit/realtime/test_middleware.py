@@ -1,14 +1,17 @@
 """What happens when a sign-in changes (docs/tokens.md)."""
 
+import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from apps.realtime.models import SignIn
 from apps.realtime.signin import password_digest
+from apps.realtime.tracing import request_id
 from tests.unit.conftest import MakeUser
 
 pytestmark = pytest.mark.django_db
@@ -94,3 +97,35 @@ def test_a_session_that_is_not_changed_costs_nothing(
     client.force_login(make_user("alice"))
     with django_assert_num_queries(0):
         client.get("/healthz")
+
+
+# The id of a request -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", ["0123456789abcdef" * 2, None, "'; DROP TABLE"])
+def test_a_request_has_an_id_which_its_answer_names(client: Client, sent: str | None) -> None:
+    headers = {} if sent is None else {"X-Request-ID": sent}
+    first, second = (client.get("/healthz", headers=headers).headers["X-Request-ID"] for _ in range(2))
+    assert len(first) == 32
+    assert (first == sent) == (second == first) == (sent == "0123456789abcdef" * 2)
+
+
+def test_what_django_says_of_a_failure_has_it_too(client: Client) -> None:
+    ids: list[str] = []
+    logger = logging.getLogger("django.request")
+
+    def remember(record: logging.LogRecord) -> bool:
+        ids.append(request_id())
+        return True
+
+    logger.addFilter(remember)
+    response = client.get("/nothing-is-here/")
+    logger.removeFilter(remember)
+    assert (response.status_code, ids) == (404, [response.headers["X-Request-ID"]])
+    assert request_id() == ""
+
+
+async def test_in_an_async_server_requests_have_ids_of_their_own(async_client: AsyncClient) -> None:
+    answers = await asyncio.gather(*(async_client.get("/healthz") for _ in range(5)))
+    assert len({answer.headers["X-Request-ID"] for answer in answers}) == 5
+    assert request_id() == ""

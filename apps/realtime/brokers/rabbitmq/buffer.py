@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from ... import metrics
 from ...core.events import Event
+from ...tracing import enabled, step
 from ..base import Settled
 from ..throttled import ThrottledLog
 
@@ -29,6 +30,9 @@ class Outgoing(NamedTuple):
 
     def settle(self, confirmed: bool) -> None:
         """Tell the outcome. To be called without a lock: it is somebody else's code."""
+        if enabled():
+            done = "confirmed by the broker" if confirmed else "not confirmed by the broker"
+            step(done, self.event.stream, self.event.id, self.event.mid)
         if self.settled is not None:
             self.settled(self.event, confirmed)
 

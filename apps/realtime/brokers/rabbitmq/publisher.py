@@ -352,8 +352,9 @@ class _Worker(threading.Thread):
             outgoing.settle(confirmed)
         self._buffer.done(len(answered))
         metrics.PUBLISHED.labels("confirmed" if confirmed else "refused").inc(len(answered))
-        if not confirmed:
-            self._log.warning("The broker refused %d events", len(answered))
+        if answered and not confirmed:
+            first = answered[0].event
+            self._log.warning("The broker refused %d events, first %r for %s", len(answered), first.mid, first.stream)
         self._pump()
 
     def _lose_unconfirmed(self) -> None:
@@ -369,7 +370,13 @@ class _Worker(threading.Thread):
             outgoing.settle(False)
         self._buffer.done(len(lost))
         metrics.PUBLISHED.labels("unknown").inc(len(lost))
-        logger.warning("%d ephemeral events were on the wire unconfirmed and are not sent again", len(lost))
+        first = lost[0].event
+        logger.warning(
+            "%d ephemeral events were on the wire unconfirmed and are not sent again, first %r for %s",
+            len(lost),
+            first.mid,
+            first.stream,
+        )
 
     def _shut_down(self) -> None:
         self._lose_unconfirmed()
