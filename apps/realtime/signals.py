@@ -16,8 +16,10 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from .core.control import Change
+from .inbox.changes import forget
 from .models import SignIn
 from .publishing.control import announce
+from .publishing.targets import user_target
 from .signin import SESSION_KEY, begin_sign_in, end_sign_in
 
 # More than these are everybody.
@@ -61,6 +63,7 @@ def user_saved(
 @receiver(post_delete, sender=settings.AUTH_USER_MODEL, dispatch_uid="message_flow.user_deleted")
 def user_deleted(instance: Any, using: str, **kwargs: Any) -> None:
     """Sent while the object still has its key."""
+    forget(user_target(str(instance.pk)))
     announce(Change(str(instance.pk)), using=using)
 
 

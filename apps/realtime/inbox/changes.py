@@ -99,6 +99,12 @@ def unmute(target: Target, event_id: str) -> None:
     _mutes(target).filter(event_id=event_id).delete()
 
 
+def forget(target: Target) -> None:
+    """Delete all that is kept of a user's inbox: the user is gone."""
+    items(target.stream).delete()
+    _mutes(target).delete()
+
+
 def _read(target: Target, rows: QuerySet[InboxItem]) -> str | None:
     # Of our own clock, to the microsecond: it says which items were read at once.
     now = timezone.now()

@@ -46,9 +46,10 @@ def store(template: EventTemplate, targets: Sequence[Target], *, about_inbox: bo
         return
     alias = realtime_settings().database
     now = time.time()
+    # Before the transaction: SQLite refuses to make a writer of one that has read.
+    muted = frozenset[str]() if template.title is None else _muted(alias, template.event_id, targets)
     # Without a savepoint, as Django's bulk_create: an error leaves the caller's transaction to be rolled back.
     with transaction.atomic(using=alias, savepoint=False):
-        muted = frozenset[str]() if template.title is None else _muted(alias, template.event_id, targets)
         events: list[tuple[Any, ...]] = []
         items: list[tuple[Any, ...]] = []
         for stream, user_id in targets:

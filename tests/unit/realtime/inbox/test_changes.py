@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
@@ -11,7 +12,7 @@ from pytest_django import Settings
 from apps.realtime import BadEvent, notify
 from apps.realtime.inbox import changes
 from apps.realtime.inbox.listing import unread
-from apps.realtime.models import InboxItem, StoredEvent
+from apps.realtime.models import InboxItem, InboxMute, StoredEvent
 from apps.realtime.publishing.targets import Target
 
 from .conftest import Notified
@@ -142,6 +143,15 @@ def test_muted_ids_make_no_items_until_they_are_unmuted(mine: Target, others: Ta
     notify(mine.user_id, "x", title="Hello")
     assert unread(mine.stream) == 1
     assert InboxItem.objects.filter(event_id="x").count() == 2
+
+
+def test_of_a_user_who_is_deleted_nothing_stays(mine: Target, others: Target, notified: Notified) -> None:
+    for target in (mine, others):
+        notified(target, 2)
+        changes.mute(target, "y")
+    get_user_model().objects.get(pk=str(mine.user_id)).delete()
+    assert {item.stream for item in InboxItem.objects.all()} == {others.stream}
+    assert [mute.stream for mute in InboxMute.objects.all()] == [others.stream]
 
 
 def test_mutes_are_bounded(mine: Target, others: Target, monkeypatch: pytest.MonkeyPatch) -> None:

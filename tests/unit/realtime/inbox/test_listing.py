@@ -6,6 +6,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from apps.realtime.core.events import UNREAD_MAX
 from apps.realtime.inbox import listing
+from apps.realtime.inbox.models import UNREAD, VISIBLE
 from apps.realtime.models import InboxItem, InboxMute
 from apps.realtime.publishing.targets import Target
 
@@ -51,6 +52,12 @@ def test_mutes_are_the_user_s_own(mine: Target, others: Target) -> None:
     for target, event_id in ((mine, "b"), (mine, "a"), (others, "c")):
         InboxMute.objects.create(stream=target.stream, event_id=event_id)
     assert listing.muted(mine.stream) == ["a", "b"]
+
+
+def test_sqlite_reads_by_the_indexes(mine: Target) -> None:
+    plans = [listing._newest(mine.stream).filter(which).explain() for which in (VISIBLE, UNREAD)]
+    assert ["message_flow_inbox_visible" in plans[0], "message_flow_inbox_unread" in plans[1]] == [True, True]
+    assert "TEMP" not in "".join(plans)
 
 
 def test_each_is_one_query(mine: Target, notified: Notified, django_assert_num_queries: DjangoAssertNumQueries) -> None:

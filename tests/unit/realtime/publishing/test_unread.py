@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -93,6 +94,24 @@ def test_one_stays_in_whatever_order_they_are_committed_and_numbered(make_user: 
         StoredEvent.objects.create(stream=stream, event_id="x", mid=mid, frame='{"id":"x"}', unread=0)
         assert counts(number([stream])) == [1]
         assert visible() == ["1"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_error_leaves_everything_as_it_was(make_user: MakeUser) -> None:
+    stream = user_stream(str(make_user().pk))
+    for title in ("One", "Two"):
+        notify(stream.removeprefix("user."), "x", title=title, group="g")
+
+    def fail(execute: Any, sql: str, *rest: Any) -> Any:
+        if "SET unread = counted" in sql:
+            raise ZeroDivisionError
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(fail), pytest.raises(ZeroDivisionError):
+        number([stream])
+    assert (visible(), list(StoredEvent.objects.values_list("seq", "unread"))) == (["One", "Two"], [(None, 0)] * 2)
+    assert counts(number([stream])) == [1, 1]
+    assert visible() == ["Two"]
 
 
 def test_it_costs_the_same_for_one_and_for_many(make_user: MakeUser) -> None:
