@@ -1,14 +1,13 @@
 """Where secrets come from, and what production refuses to start with (docs/operations.md)."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from apps.realtime.core.broker_urls import broker_urls
+from apps.realtime.core.broker_urls import broker_urls, is_this_machine
 
 # Prefix of the secrets that the demo falls back to; everybody can read them here.
 DEVELOPMENT_PREFIX: Final = "development-only-"
@@ -69,15 +68,8 @@ def _refuse_open_broker(amqp_url: str | None) -> None:
     except ValueError as error:
         raise ImproperlyConfigured(f"AMQP_URL {error}") from None
     for parts in map(urlsplit, urls):
-        if parts.scheme != "amqps" and not _is_this_machine(parts.hostname):
+        if parts.scheme != "amqps" and not is_this_machine(parts.hostname):
             raise ImproperlyConfigured("AMQP_URL goes to another machine without TLS: use amqps://")
-
-
-def _is_this_machine(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _refuse_secret(name: str, value: str) -> None:

@@ -18,7 +18,7 @@ class RealtimeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, signals  # noqa: F401 - importing registers them
+        from . import checks, deploy_checks, signals  # noqa: F401 - importing registers them
         from .health import DatabaseProbe
         from .publishing.process import PublishingProcess
         from .topics import discover_topics

@@ -124,21 +124,6 @@ def check_runserver(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     ]
 
 
-@register(Tags.security, deploy=True)
-def check_broker(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """One process is not a deployment."""
-    if getattr(settings, "REALTIME_AMQP_URL", None):
-        return []
-    return [
-        Warning(
-            "REALTIME_AMQP_URL is not set: events are pushed to sockets of one process only. Those of others get "
-            "durable events late, and no ephemeral ones.",
-            hint="Set it to the RabbitMQ of this site, for example amqps://user:password@host/vhost.",
-            id="message_flow.W002",
-        )
-    ]
-
-
 def _package() -> str:
     return apps.get_app_config("message_flow").name
 

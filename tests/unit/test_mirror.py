@@ -19,6 +19,7 @@ ELSEWHERE = {
     "apps/realtime/core/actions.py": "it declares what the tests of sessions compare",
     "apps/realtime/core/errors.py": "the tests of what raises them",
     "apps/realtime/inbox/models.py": "the tests of what uses the tables",
+    "apps/realtime/management/doctor/probe.py": "two names",
     "apps/realtime/node_models.py": "the tests of who asks and who answers",
     "apps/realtime/publishing/sql.py": "the tests of the statements that are made of it, on both databases",
     "apps/realtime/urls.py": "realtime/test_views.py",

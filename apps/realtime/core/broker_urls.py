@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -38,6 +39,14 @@ def host_and_port(url: str) -> tuple[str, int]:
     """Where the URL leads."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Whether a host is loopback, by its text alone."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _parts(url: object) -> SplitResult | None:

@@ -104,9 +104,3 @@ def test_an_asgi_application_without_the_socket_is_named(settings: Settings, pat
 def test_a_runserver_without_websockets_is_named(settings: Settings) -> None:
     settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "daphne"]
     assert set(found()) == {"message_flow.W001"}
-
-
-def test_a_deployment_without_a_broker_is_named(settings: Settings) -> None:
-    assert set(found(deploy=True)) == {"message_flow.W002"}
-    settings.REALTIME_AMQP_URL = "amqps://broker.example/"
-    assert set(found(deploy=True)) == set()

@@ -1,4 +1,4 @@
-"""`manage.py realtime publish|notify|tail|sessions|kick|inspect|relay|rotate-epoch` (docs/commands.md)."""
+"""`manage.py realtime publish|notify|tail|sessions|kick|inspect|doctor|relay|rotate-epoch` (docs/commands.md)."""
 
 import sys
 from typing import Any
@@ -11,6 +11,7 @@ from ...core.names import Stream, is_stream
 from ...publishing.targets import Recipient, streams_of
 from ...rotation import rotate_all, rotate_stream
 from ...topics import topic_registry
+from ..doctor import command as doctor
 from ..inspecting import inspect
 from ..live import kick_sessions, show_sessions
 from ..relaying import relay
@@ -25,7 +26,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands = parser.add_subparsers(
-            dest="command", required=True, metavar="publish|notify|tail|sessions|kick|inspect|relay|rotate-epoch"
+            dest="command", required=True, metavar="publish|notify|tail|sessions|kick|inspect|doctor|relay|rotate-epoch"
         )
         publish = commands.add_parser("publish", help="send one event to the tabs that are open now")
         self._add_recipients(publish)
@@ -49,6 +50,12 @@ class Command(BaseCommand):
         rotate = commands.add_parser("rotate-epoch", help="end all numberings, after a backup was restored")
         rotate.add_argument("--stream", metavar="NAME", help="of this stream alone, such as user.7")
         rotate.add_argument("--yes", action="store_true", help="do not ask")
+        doctor.add_arguments(commands.add_parser("doctor", help="find out why events do not arrive, and what to do"))
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        # The doctor runs the system checks itself: an error there is a finding among others.
+        options["skip_checks"] = options["skip_checks"] or options["command"] == "doctor"
+        return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -57,6 +64,8 @@ class Command(BaseCommand):
                     relay(self._say, once=options["once"], metrics_port=options["metrics_port"])
                 case "rotate-epoch":
                     self._rotate(options["stream"], sure=options["yes"])
+                case "doctor":
+                    doctor.examine(options, self._say)
                 case "tail":
                     tail(streams_of(self._recipient(options), topic_registry()), self.stdout.write)
                 case "sessions":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from apps.realtime.core.broker_urls import broker_urls, host_and_port
+from apps.realtime.core.broker_urls import broker_urls, host_and_port, is_this_machine
 
 ONE, TWO = "amqp://u:se,cret@one/site", "amqp://u:se,cret@two:5673/site"
 
@@ -57,3 +57,20 @@ def test_what_is_no_cluster_is_refused_without_quoting_it(value: object, message
 
 def test_a_url_without_a_port_leads_to_the_usual_one() -> None:
     assert [host_and_port(url) for url in (ONE, TWO, "amqps://[::1]")] == [("one", 5672), ("two", 5673), ("::1", 5671)]
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("10.0.0.1", False),
+        ("localhost.example.org", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_loopback_is_this_machine(host: str | None, here: bool) -> None:
+    assert is_this_machine(host) is here

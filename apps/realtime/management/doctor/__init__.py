@@ -1,0 +1,1 @@
+"""`manage.py realtime doctor`: finds out why events do not arrive (docs/doctor.md)."""
