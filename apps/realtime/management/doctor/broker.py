@@ -30,13 +30,16 @@ _PRECONDITION_FAILED: Final = 406
 # What the AMQP user of this process is for, and the rights that it needs.
 _RIGHTS: Final = {"both": ("publish", "listen"), "web": ("publish",), "node": ("listen",)}
 ROLES: Final = tuple(_RIGHTS)
-# Queues of nodes begin like this; the exchange does not (brokers/rabbitmq/topology.py).
-_QUEUES: Final = r"^realtime\.[0-9a-f]+\."
-# For `rabbitmqctl set_permissions`: configure, write, read.
-_PATTERNS: Final = {
+# For `rabbitmqctl set_permissions`: configure, write, read. Queues of nodes begin with twelve digits that each node
+# makes up (brokers/rabbitmq/topology.py). A test holds the last two equal to those of ops/install.
+PATTERNS: Final = {
     "both": (r"^realtime\.",) * 3,
-    "web": ("^$", r"^realtime\.events$", "^$"),
-    "node": (_QUEUES, _QUEUES, r"^realtime\."),
+    "web": (r"^realtime\.events$", r"^realtime\.events$", "^$"),
+    "node": (
+        r"^realtime\.[0-9a-f]{12}\.",
+        r"^realtime\.[0-9a-f]{12}\.",
+        r"^realtime\.(events$|[0-9a-f]{12}\.)",
+    ),
 }
 
 
@@ -153,7 +156,7 @@ def _rights(connection: pika.BlockingConnection, role: str, url: str) -> Iterato
     yield exchange
     if exchange.status is Status.FAIL:
         return
-    patterns = " ".join(f"'{pattern}'" for pattern in _PATTERNS[role])
+    patterns = " ".join(f"'{pattern}'" for pattern in PATTERNS[role])
     user = urlsplit(url).username or "guest"
     command = f"rabbitmqctl set_permissions -p {_vhost(url)} {user} {patterns}"
     may = {right: _refusal(connection, call) for right, call in (("publish", _write), ("listen", _listen))}

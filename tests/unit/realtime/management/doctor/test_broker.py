@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pytest_django import Settings
 
 from apps.realtime.management.doctor import broker as module
-from apps.realtime.management.doctor.broker import certificate_finding, look_at_broker, within_secs
+from apps.realtime.management.doctor.broker import PATTERNS, certificate_finding, look_at_broker, within_secs
 from apps.realtime.management.doctor.findings import Finding, Status
 from tests.unit.realtime.management.doctor.servers import raw_server
 
@@ -110,3 +110,10 @@ def test_a_certificate_is_verified(
     assert (known.status, "its certificate is verified and ends in 60 days" in known.found) == (Status.OK, True)
     with pytest.raises(ssl.SSLCertVerificationError):
         module._transport(f"amqps://localhost:{port}/")
+
+
+def test_the_rights_that_it_advises_are_those_that_the_installer_gives() -> None:
+    installer = " ".join((Path(__file__).resolve().parents[5] / "ops/install").read_text().replace("\\\n", "").split())
+    for user, role in (("$PUBLISHER AMQP_URL_PUBLISH", "web"), ("$LISTENER AMQP_URL_NODE", "node")):
+        patterns = " ".join(f"'{pattern}'" for pattern in PATTERNS[role])
+        assert f"broker_user {user} {patterns}" in installer
