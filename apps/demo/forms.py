@@ -4,7 +4,7 @@ from typing import ClassVar, Final
 
 from django import forms
 
-from .models import Comment
+from .models import Comment, NewsItem
 
 TASK_DEFAULT_SECS: Final = 5
 TASK_MAX_SECS: Final = 60
@@ -18,10 +18,13 @@ class TaskForm(forms.Form):
     )
 
 
-class NewsForm(forms.Form):
+class NewsForm(forms.ModelForm):  # type: ignore[type-arg] # Django's class takes none at run time
     """One line for everybody."""
 
-    title = forms.CharField(label="Message", max_length=200)
+    class Meta:
+        model = NewsItem
+        fields = ("title",)
+        labels: ClassVar = {"title": "Message"}
 
 
 class CommentForm(forms.ModelForm):  # type: ignore[type-arg] # Django's class takes none at run time

@@ -66,10 +66,16 @@ class Comment(models.Model):
 class NewsItem(models.Model):
     """One line for everybody; adding one publishes it (receivers.py)."""
 
-    title = models.CharField(max_length=200)
+    title = models.CharField(
+        max_length=200, validators=[RegexValidator(r"[^\x00-\x20\x7f-\x9f]", "Something to read.")]
+    )
     by = models.CharField(max_length=150)
     # A path of this site, or empty.
-    url = models.CharField(max_length=200, blank=True, validators=[RegexValidator(r"^/(?!/)", "A path of this site.")])
+    url = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[RegexValidator(r"^/(?!/)[^\\\x00-\x1f\x7f-\x9f]*\Z", "A path of this site.")],
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:

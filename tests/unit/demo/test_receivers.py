@@ -79,7 +79,9 @@ def test_a_line_without_an_address(captured_events: Captured) -> None:
     assert [(event.data["url"], event.url) for event in captured_events.events] == [("", None)]
 
 
-@pytest.mark.parametrize("url", ["https://evil.test/", "//evil.test", "javascript:alert(1)", "demo/"])
+@pytest.mark.parametrize(
+    "url", ["https://evil.test/", "//evil.test", "/\\evil.test", "/\t/evil.test", "javascript:alert(1)", "demo/"]
+)
 def test_news_lead_to_this_site_only(url: str) -> None:
     with pytest.raises(ValidationError, match="A path of this site"):
         NewsItem(title="Hello", by="ann", url=url).full_clean()

@@ -101,6 +101,7 @@ def test_news_of_staff(ann_client: Client, captured_events: Captured) -> None:
 def test_empty_news(ann_client: Client, captured_events: Captured) -> None:
     assert ann_client.post("/demo/news/", {"title": " "}, headers=SCRIPT).status_code == 400
     assertContains(ann_client.post("/demo/news/", {"title": " "}), "This field is required.")
+    assertContains(ann_client.post("/demo/news/", {"title": "\x01\x9f"}), "Something to read.")
     assert captured_events.events == []
 
 

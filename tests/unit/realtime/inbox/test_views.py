@@ -124,6 +124,14 @@ def test_the_page_shows_what_it_is_given_inert(client: Client, mine: Target, oth
     assert "Nothing here" in client.get("/inbox").content.decode()
 
 
+def test_a_project_without_templates_has_the_page_too(client: Client, settings: Settings) -> None:
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": []}]
+    page = client.get("/inbox").content.decode()
+    assert "<!doctype html>" in page
+    assert "Nothing here" in page
+    assert "Message Flow" not in page
+
+
 def test_the_page_counts_as_far_as_people_do(client: Client, mine: Target) -> None:
     InboxItem.objects.bulk_create(
         InboxItem(stream=mine.stream, user_id="", mid=f"{n:032x}", event_id="x", title="t") for n in range(UNREAD_MAX)
