@@ -14,9 +14,9 @@ GOOD: Final = {
     "DEMO": "0",
     "DEBUG": "0",
     "SECRET_KEY": "secret-one-" + "a" * 40,
-    "REALTIME_SECRET": "secret-two-" + "b" * 40,
+    "REALTIME_SECRET": "0J7r-Xq9wLrUe2ZcVbn5tYh8KsDf3GaPoIxMvB1QyE6TuWjRkN4",
     "ALLOWED_HOSTS": "site.example",
-    "DATABASE_URL": "sqlite://:memory:",
+    "DATABASE_URL": "postgres://site:secret-database@database.example/site",
     "AMQP_URL": "amqps://site:secret-amqp@broker.example/site",
 }
 SHORT: Final = "secret-short"
@@ -74,7 +74,7 @@ def test_what_is_unsafe_is_refused_by_name_and_no_secret_is_shown(
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert case.split()[0].rstrip(",") in said
-    for secret in (GOOD["SECRET_KEY"], GOOD["REALTIME_SECRET"], SHORT, "secret-amqp"):
+    for secret in (GOOD["SECRET_KEY"], GOOD["REALTIME_SECRET"], SHORT, "secret-amqp", "secret-database"):
         assert secret not in said
 
 
