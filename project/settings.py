@@ -172,6 +172,11 @@ SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 CSRF_TRUSTED_ORIGINS: list[str] = _list("CSRF_TRUSTED_ORIGINS", default=[])
 
+EMAIL_BACKEND = f"django.core.mail.backends.{'console' if DEMO else 'smtp'}.EmailBackend"
+EMAIL_HOST: str = env.str("EMAIL_HOST", default="localhost")
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="message-flow@localhost")
+
 REALTIME_LOCAL_SOCKET: str | None = str(RUN_DIR / "realtime.sock") if DEMO else None
 REALTIME_ALLOWED_ORIGINS: list[str] = _list("REALTIME_ALLOWED_ORIGINS", default=[])
 REALTIME_TOKEN_LIFE_SECS: float = env.float("REALTIME_TOKEN_LIFE_SECS", default=900)
@@ -189,6 +194,9 @@ REALTIME_INBOX_DAYS: float = env.float("REALTIME_INBOX_DAYS", default=90)
 REALTIME_HEAD_CHECK_SECS: float = env.float("REALTIME_HEAD_CHECK_SECS", default=30)
 REALTIME_SIGN_IN_CHECK_SECS: float = env.float("REALTIME_SIGN_IN_CHECK_SECS", default=30)
 REALTIME_LEASE_SECS: float = env.float("REALTIME_LEASE_SECS", default=30)
+REALTIME_UNSEEN_AFTER_SECS: float | None = env.float("REALTIME_UNSEEN_AFTER_SECS", default=None)
+REALTIME_UNSEEN_DIGEST: bool = env.bool("REALTIME_UNSEEN_DIGEST", default=False)
+REALTIME_SITE_URL: str | None = env.str("REALTIME_SITE_URL", default=None)
 
 # A frame from a browser holds 16 KiB at most. runserver reads these; the daphne command has options for it (ops/).
 # The size of messages bounds what is sent, too: an event has 256 KiB at most (docs/protocol.md, section 3).

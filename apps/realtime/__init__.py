@@ -9,6 +9,7 @@ from .publishing.push import push
 from .publishing.scheduled import acancel_scheduled, cancel_scheduled
 from .publishing.targets import EVERYONE
 from .topics import Topic, topic
+from .unseen.signal import notification_unseen
 from .version import __version__
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "cancel_scheduled",
     "cursor",
     "json_with_cursor",
+    "notification_unseen",
     "notify",
     "push",
     "revoke",

@@ -18,11 +18,17 @@ class RealtimeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.conf import settings
+
         from . import checks, deploy_checks, signals  # noqa: F401 - importing registers them
         from .health import DatabaseProbe
         from .publishing.process import PublishingProcess
         from .topics import discover_topics
 
+        if getattr(settings, "REALTIME_UNSEEN_DIGEST", False):
+            from .unseen.digest import connect_digest
+
+            connect_digest()
         self.topics = discover_topics(apps.get_app_configs())
         self.publishing = PublishingProcess()
         self.database_probe = DatabaseProbe()

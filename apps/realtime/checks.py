@@ -51,9 +51,18 @@ def check_database(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
                 id="message_flow.E007",
             )
         )
-    from .models import Deployment, InboxItem, InboxMute, ScheduledEvent, StoredEvent, Stream
+    from .models import (
+        Acknowledged,
+        Deployment,
+        InboxItem,
+        InboxMute,
+        ScheduledEvent,
+        StoredEvent,
+        Stream,
+        Unseen,
+    )
 
-    for model in (Stream, StoredEvent, Deployment, ScheduledEvent, InboxItem, InboxMute):
+    for model in (Stream, StoredEvent, Deployment, ScheduledEvent, InboxItem, InboxMute, Unseen, Acknowledged):
         elsewhere = _routed_elsewhere(model, alias)
         if elsewhere:
             messages.append(

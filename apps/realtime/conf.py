@@ -47,6 +47,14 @@ class RealtimeSettings:
     head_check_secs: float
     sign_in_check_secs: float
     lease_secs: float
+    unseen_after_secs: float | None
+    unseen_digest: bool
+    site_url: str | None
+
+    @property
+    def acknowledged_every_secs(self) -> float | None:
+        """How often a node writes down what tabs have acknowledged; None where nobody wants to know."""
+        return None if self.unseen_after_secs is None else min(10.0, self.unseen_after_secs / 4)
 
 
 @lru_cache(maxsize=1)
@@ -80,6 +88,9 @@ def realtime_settings() -> RealtimeSettings:
         head_check_secs=_number("HEAD_CHECK_SECS", 30, 1, 3_600),
         sign_in_check_secs=_number("SIGN_IN_CHECK_SECS", 30, 1, 3_600),
         lease_secs=_number("LEASE_SECS", 30, 1, 3_600),
+        unseen_after_secs=_unseen_after_secs(_get("UNSEEN_AFTER_SECS", None)),
+        unseen_digest=_unseen_digest(_get("UNSEEN_DIGEST", False)),
+        site_url=_site_url(_get("SITE_URL", None)),
     )
 
 
@@ -113,6 +124,25 @@ def _database(value: Any) -> str:
     if value not in settings.DATABASES:
         raise ImproperlyConfigured(f"REALTIME_DATABASE = {value!r}: set one of {', '.join(settings.DATABASES)}")
     return str(value)
+
+
+def _unseen_after_secs(value: Any) -> float | None:
+    return None if value is None else _number("UNSEEN_AFTER_SECS", 0, 1, 30 * 86_400)
+
+
+def _unseen_digest(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured(f"REALTIME_UNSEEN_DIGEST = {value!r}: set True or False")
+    for needed, example in (("UNSEEN_AFTER_SECS", "900"), ("SITE_URL", '"https://example.com"')):
+        if value and _get(needed, None) is None:
+            raise ImproperlyConfigured(f"REALTIME_UNSEEN_DIGEST needs REALTIME_{needed}, such as {example}")
+    return value
+
+
+def _site_url(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and normalized_origin(value) is not None):
+        return value
+    raise ImproperlyConfigured(f"REALTIME_SITE_URL = {value!r}: write the whole origin, such as https://example.com")
 
 
 def _amqp_urls(value: Any) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ RELAY_TURNED_AT: Final = Gauge(
     "realtime_relay_last_turn_timestamp_seconds", "Unix time of the relay's last turn in which nothing failed"
 )
 INBOX_PRUNED: Final = Counter("realtime_inbox_items_pruned", "Items of inboxes that were deleted because they were old")
+UNSEEN: Final = Counter("realtime_unseen_batches", "Batches of unseen notifications, by outcome", ["outcome"])
 RIGHTS_REVOKED: Final = Counter("realtime_rights_revoked", "Subscriptions ended because the right to them was lost")
 WRITERS: Final = Counter(
     "realtime_sockets", "Accepted sockets, by the way their frames are written: direct, plain", ["writer"]

@@ -1,4 +1,5 @@
-"""What the library stores (docs/tokens.md, docs/history.md, docs/scheduled.md, docs/inbox.md)."""
+"""What the library stores (docs/tokens.md, docs/history.md, docs/scheduled.md, docs/inbox.md,
+docs/unseen.md)."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -14,6 +15,8 @@ from django.utils import timezone
 
 from .inbox.models import InboxItem as InboxItem
 from .inbox.models import InboxMute as InboxMute
+from .unseen.models import Acknowledged as Acknowledged
+from .unseen.models import Unseen as Unseen
 
 # Whatever of this package a project uses first, urls or asgi, comes by here.
 if not apps.is_installed(__package__ or ""):

@@ -21,6 +21,8 @@ ELSEWHERE = {
     "apps/realtime/inbox/models.py": "the tests of what uses the tables",
     "apps/realtime/management/doctor/probe.py": "two names",
     "apps/realtime/node_models.py": "the tests of who asks and who answers",
+    "apps/realtime/unseen/models.py": "the tests of what uses the tables",
+    "apps/realtime/unseen/signal.py": "realtime/publishing/test_unseen.py",
     "apps/realtime/publishing/sql.py": "the tests of the statements that are made of it, on both databases",
     "apps/realtime/urls.py": "realtime/test_views.py",
     "apps/realtime/version.py": "one line; the wheel reads it",

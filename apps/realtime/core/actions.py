@@ -65,7 +65,15 @@ class CatchUp:
     streams: tuple[Stream, ...]
 
 
-Action = Send | Close | Verify | Open | Subscribe | Leave | CatchUp
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The client has every event of its user's stream up to here; only where `tells_acknowledged` is set."""
+
+    stream: Stream
+    cursor: Cursor
+
+
+Action = Send | Close | Verify | Open | Subscribe | Leave | CatchUp | Acknowledged
 
 
 class Taken(Enum):

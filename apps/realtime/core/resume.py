@@ -25,6 +25,15 @@ class Cursor(NamedTuple):
 CORRUPT: Final = Cursor("", 0)
 
 
+class Position:
+    """A cursor that moves: the last durable event of a stream that was written to a socket."""
+
+    __slots__ = ("epoch", "seq")
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.epoch, self.seq = cursor
+
+
 class Head(NamedTuple):
     """Where a stream stands.
 

@@ -17,7 +17,8 @@ from .codes import HEARTBEAT, AuthReason, CloseCode, ErrorCode, GapReason
 from .events import Event
 from .names import ALL, Stream, user_stream
 from .ratelimit import TokenBucket
-from .resume import Cursor, Head, Verdict
+from .receipts import Receipts
+from .resume import Cursor, Head, Position, Verdict
 from .window import Window
 
 # Our longest honest frame is an AUTH with a token (under 1 KiB), a hundred topics and their cursors.
@@ -69,15 +70,7 @@ class SessionConfig:
     heartbeat_secs: float
     heartbeat_jitter_secs: Callable[[], float]
     max_topics: int
-
-
-class Position:
-    """The last durable event of a stream that was written to this socket."""
-
-    __slots__ = ("epoch", "seq")
-
-    def __init__(self, cursor: Cursor) -> None:
-        self.epoch, self.seq = cursor
+    tells_acknowledged: bool = False
 
 
 class State(Enum):
@@ -110,6 +103,8 @@ class Session(ABC):
         # Of each stream that AUTH OK or SUBSCRIBED has announced.
         self._positions: dict[Stream, Position] = {}
         self._window = Window() if self._acknowledges else None
+        # Of the user's stream; None before it is open, and where nobody wants to know.
+        self._receipts: Receipts | None = None
         # Streams of which a durable event found the window full.
         self._waiting: set[Stream] = set()
         # Ephemeral events of streams that are open while AUTH OK is not sent yet; None afterwards.
@@ -225,6 +220,8 @@ class Session(ABC):
             self._waiting.add(event.stream)
             return Taken.FULL
         position.seq = event.seq
+        if self._receipts is not None and self._window is not None and event.stream == self._receipts.stream:
+            self._receipts.sent(self._window.sent, Cursor(event.epoch, event.seq))
         return Taken.SENT
 
     def position(self, stream: Stream) -> Cursor | None:

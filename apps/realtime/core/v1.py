@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .actions import Action, CatchUp, Leave, Send, Subscribe
+from .actions import Acknowledged, Action, CatchUp, Leave, Send, Subscribe
 from .codes import (
     ACK,
     AUTH,
@@ -27,10 +27,11 @@ from .codes import (
     UnsubscribedReason,
 )
 from .errors import BadRecipient
-from .names import Stream, topic_stream
-from .resume import DENIED, Cursor, Head, Verdict, parse_cursor
+from .names import Stream, topic_stream, user_stream
+from .receipts import Receipts
+from .resume import DENIED, Cursor, Head, Position, Verdict, parse_cursor
 from .seed import is_json
-from .session import Instant, Position, Session, SessionConfig, State
+from .session import Instant, Session, SessionConfig, State
 from .window import WINDOW_EVENTS
 
 REF_MAX_CHARS: Final = 64
@@ -89,7 +90,15 @@ class V1Session(Session):
         self, now: Instant, topics: Mapping[str, Stream | None], verdicts: Mapping[Stream, Verdict]
     ) -> list[Action]:
         self._topics = {topic: stream for topic, stream in topics.items() if stream is not None}
-        return super().opened(now, topics, verdicts)
+        actions = super().opened(now, topics, verdicts)
+        if actions and self._config.tells_acknowledged:
+            assert self.identity is not None
+            own = user_stream(self.identity.user_id)
+            self._receipts = Receipts(own)
+            # A page that comes back with a cursor had everything up to it.
+            if verdicts[own].state is StreamState.RECOVERED:
+                actions.append(Acknowledged(own, verdicts[own].cursor))
+        return actions
 
     def _wanted_topics(self) -> tuple[str, ...]:
         return self._asked_topics
@@ -127,11 +136,13 @@ class V1Session(Session):
         assert self._window is not None
         if type(received) is not int or received < 0 or not self._window.acked(received):
             return self._violation(ErrorCode.BAD_FRAME, "n of ACK counts the event frames that were received")
-        if not self._waiting or not self._window.has_room:
-            return []
-        streams = tuple(self._waiting)
-        self._waiting.clear()
-        return [CatchUp(streams)]
+        actions: list[Action] = []
+        if self._receipts is not None and (cursor := self._receipts.acked(received)) is not None:
+            actions.append(Acknowledged(self._receipts.stream, cursor))
+        if self._waiting and self._window.has_room:
+            actions.append(CatchUp(tuple(self._waiting)))
+            self._waiting.clear()
+        return actions
 
     def _control(self, frame: _Frame) -> list[Action]:
         if frame.id == AUTH:

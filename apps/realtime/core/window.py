@@ -33,6 +33,11 @@ class Window:
         return len(self._sizes)
 
     @property
+    def sent(self) -> int:
+        """How many frames were written."""
+        return self._acked + len(self._sizes)
+
+    @property
     def has_room(self) -> bool:
         """Whether one more frame may be written. The last one may reach over the bound of bytes by its own size."""
         return len(self._sizes) < WINDOW_EVENTS and self._bytes < WINDOW_BYTES

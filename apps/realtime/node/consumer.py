@@ -12,7 +12,7 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
 from .. import metrics
-from ..core.actions import Action, CatchUp, Close, Leave, Open, Send, Subscribe, Taken, Verify
+from ..core.actions import Acknowledged, Action, CatchUp, Close, Leave, Open, Send, Subscribe, Taken, Verify
 from ..core.codes import SUBPROTOCOL, CloseCode, ErrorCode, GapReason
 from ..core.events import Event
 from ..core.names import Stream, topic_stream
@@ -228,6 +228,8 @@ class RealtimeConsumer(AsyncConsumer):
                     self._leave(stream)
                 case CatchUp(streams):
                     self._catch_up(streams)
+                case Acknowledged(stream, cursor):
+                    self._node.acknowledged(stream, cursor)
                 case _:
                     raise TypeError(f"{action} has to be awaited")
         self._arm()

@@ -153,7 +153,7 @@ def copied(error: Exception) -> Exception:
 
 
 class Outage:
-    """Says once that the questions of a kind get no answer, until one of them does; `what` begins the sentence.
+    """Says once that the questions of a kind get no answer, until one of them does; `what` is the sentence.
 
     Attributes:
         lasts: whether the last one got none.
@@ -169,7 +169,7 @@ class Outage:
         if not self.lasts:
             self.lasts = True
             mistake = None if isinstance(error, Error | TimeoutError) else error
-            self._log.warning("%s cannot be looked up: %r", self._what, error, exc_info=mistake)
+            self._log.warning("%s: %r", self._what, error, exc_info=mistake)
 
     def is_over(self) -> None:
         """A question was answered."""

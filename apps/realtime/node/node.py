@@ -17,6 +17,7 @@ from ..core.resume import Cursor
 from ..core.session import SessionConfig
 from ..rotation import rotate_regressed
 from ..topics import TopicRegistry
+from .acknowledgements import Acknowledgements
 from .answers import Answers
 from .authentication import Authentication
 from .consumer import RealtimeConsumer
@@ -68,12 +69,18 @@ class Node:
             heartbeat_secs=conf.heartbeat_secs,
             heartbeat_jitter_secs=lambda: random.uniform(0, HEARTBEAT_JITTER_SECS),  # noqa: S311 - spreads load
             max_topics=conf.max_topics_per_socket,
+            tells_acknowledged=conf.unseen_after_secs is not None,
         )
         self.consumers: set[RealtimeConsumer] = set()
         self.database = database or DatabaseThreads()
         self.authentication = Authentication(self.database)
         self.rights = TopicRights(self.database, topics)
         self.standing = Standing(self.database, self.rights, check_every_secs=conf.sign_in_check_secs)
+        # None where nobody wants to know what was acknowledged.
+        self._acknowledgements: Acknowledgements | None = None
+        if conf.acknowledged_every_secs is not None:
+            self._acknowledgements = Acknowledgements(self.database, write_every_secs=conf.acknowledged_every_secs)
+            self._acknowledgements.start()
         self.draining = False
         self.turn_end = TurnEnd()
         self._listener: Listener = make_listener(conf, exchange)
@@ -111,6 +118,11 @@ class Node:
         """Serve one socket until it ends."""
         await RealtimeConsumer(self)(scope, receive, send)
 
+    def acknowledged(self, stream: Stream, cursor: Cursor) -> None:
+        """A tab has everything of its user's stream up to here."""
+        if self._acknowledgements is not None:
+            self._acknowledgements.note(stream, cursor)
+
     async def drain(self, within_secs: float) -> None:
         """Send every client away, spread over half of the time, and wait until they are gone or time is up."""
         self.draining = True
@@ -131,6 +143,8 @@ class Node:
         await self.rights.close()
         await self.standing.close()
         await self.answers.close()
+        if self._acknowledgements is not None:
+            await self._acknowledgements.close()
         self.database.close()
 
     def _control(self, event: Event | None) -> None:

@@ -73,7 +73,7 @@ class TopicRights:
         # What is to be asked, oldest first, and the slow apart: one rule that hangs must not keep others waiting.
         self._wanted: dict[bool, dict[_Right, None]] = {False: {}, True: {}}
         self._askers: dict[bool, asyncio.Task[None]] = {}
-        self._outage = Outage(logger, "Rights to topics")
+        self._outage = Outage(logger, "Rights to topics cannot be looked up")
         self._checking: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
 

@@ -57,7 +57,7 @@ class Standing:
         self._everyone_due = asyncio.Event()
         # Whose password is another one, and when that was seen first.
         self._doubts: dict[Identity, float] = {}
-        self._outage = Outage(logger, "Sign-ins")
+        self._outage = Outage(logger, "Sign-ins cannot be looked up")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

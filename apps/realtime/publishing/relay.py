@@ -32,6 +32,7 @@ from .retention import Pruner
 from .scheduled import fire_due
 from .sequencer import number
 from .settlement import Place, confirm, release
+from .unseen import UnseenWatch
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Relay:
         self._every_secs = every_secs
         self._pruner = Pruner(conf)
         self._inbox_pruner = InboxPruner(conf)
+        self._unseen = UnseenWatch(conf)
         self._prune_at = 0.0
         self._measure_at = 0.0
         self._forget_at = 0.0
@@ -93,6 +95,7 @@ class Relay:
     def run(self) -> None:
         """Work until `stop`, through every outage."""
         self._publisher.start()
+        self._unseen.start()
         try:
             while not self._stopping:
                 more = self._turn()
@@ -102,6 +105,7 @@ class Relay:
                     self._backoff.reset()
                     self._wait(self._every_secs, more=more)
         finally:
+            self._unseen.close()
             self._finish()
 
     def run_once(self, within_secs: float) -> str | None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import InboxItem, StoredEvent
+from ..models import InboxItem, StoredEvent, Unseen
 from ..models import Stream as StreamRow
 
 
@@ -14,6 +14,7 @@ class TABLES:
     event: Final = StoredEvent._meta.db_table
     stream: Final = StreamRow._meta.db_table
     item: Final = InboxItem._meta.db_table
+    unseen: Final = Unseen._meta.db_table
 
 
 def now_sql(connection: BaseDatabaseWrapper) -> str:

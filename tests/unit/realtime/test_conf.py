@@ -68,6 +68,13 @@ def test_an_empty_amqp_url_is_no_broker(settings: Settings) -> None:
         ("MAX_SOCKETS_PER_ADDRESS", -1),
         ("CONNECTS_PER_ADDRESS_PER_SEC", 0),
         ("MAX_TOPICS_PER_SOCKET", -1),
+        ("UNSEEN_AFTER_SECS", 0),
+        ("UNSEEN_AFTER_SECS", "900"),
+        ("UNSEEN_DIGEST", "yes"),
+        ("SITE_URL", "example.com"),
+        ("SITE_URL", "https://example.com/path"),
+        ("SITE_URL", "javascript://example.com"),
+        ("SITE_URL", 5),
         ("QUEUE_STRATEGY", "both"),
         ("QUEUE_STRATEGY", None),
         ("ALLOWED_ORIGINS", ["https://site.example/"]),
@@ -80,6 +87,26 @@ def test_a_value_that_cannot_work_is_refused_by_name(settings: Settings, name: s
     setattr(settings, f"REALTIME_{name}", value)
     with pytest.raises(ImproperlyConfigured, match=f"REALTIME_{name}"):
         realtime_settings()
+
+
+def test_a_digest_needs_a_time_and_links(settings: Settings) -> None:
+    settings.REALTIME_UNSEEN_DIGEST = True
+    with pytest.raises(ImproperlyConfigured, match="REALTIME_UNSEEN_AFTER_SECS"):
+        realtime_settings()
+    settings.REALTIME_UNSEEN_AFTER_SECS = 900
+    with pytest.raises(ImproperlyConfigured, match="REALTIME_SITE_URL"):
+        realtime_settings()
+    settings.REALTIME_SITE_URL = "https://example.com"
+    conf = realtime_settings()
+    assert (conf.unseen_after_secs, conf.unseen_digest, conf.site_url) == (900, True, "https://example.com")
+
+
+@pytest.mark.parametrize(("after_secs", "every_secs"), [(None, None), (1, 0.25), (60, 10), (86_400, 10)])
+def test_what_tabs_acknowledge_is_written_down_often_enough_for_who_waits_for_it(
+    settings: Settings, after_secs: float | None, every_secs: float | None
+) -> None:
+    settings.REALTIME_UNSEEN_AFTER_SECS = after_secs
+    assert realtime_settings().acknowledged_every_secs == every_secs
 
 
 @pytest.mark.parametrize("value", [None, [], ()])

@@ -71,13 +71,14 @@ def gap(head: int, reason: GapReason, epoch: str = EPOCH) -> Verdict:
 class Driven:
     """A session with its clock; each method hands back the actions that the machine asked for."""
 
-    def __init__(self, dialect: str, *, jitter_secs: float = 0.0) -> None:
+    def __init__(self, dialect: str, *, jitter_secs: float = 0.0, tells_acknowledged: bool = False) -> None:
         self.clock = Clock()
         config = SessionConfig(
             auth_timeout_secs=AUTH_TIMEOUT_SECS,
             heartbeat_secs=HEARTBEAT_SECS,
             heartbeat_jitter_secs=lambda: jitter_secs,
             max_topics=MAX_TOPICS,
+            tells_acknowledged=tells_acknowledged,
         )
         self.session: Session = DIALECTS[dialect]("sid-1", config)
 

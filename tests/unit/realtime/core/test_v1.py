@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from apps.realtime.core import resume
-from apps.realtime.core.actions import Action, CatchUp, Close, Leave, Open, Send, Subscribe, Taken, Verify
+from apps.realtime.core.actions import Acknowledged, Action, CatchUp, Close, Leave, Open, Send, Subscribe, Taken, Verify
 from apps.realtime.core.codes import HEARTBEAT, CloseCode, ErrorCode, GapReason
 from apps.realtime.core.names import ALL, topic_stream, user_stream
 from apps.realtime.core.resume import CORRUPT, Cursor, Head
@@ -566,6 +566,49 @@ def test_after_a_gap_nothing_is_caught_up(driven: Driven) -> None:
     driven.session.gap(MINE, Head(EPOCH, 900, 900), GapReason.TRIMMED)
     assert driven.say(ack(WINDOW_EVENTS)) == []
     assert driven.session.take(durable(MINE, 901)) is Taken.SENT
+
+
+def test_who_wants_to_know_is_told_what_the_client_has_of_its_user_s_stream() -> None:
+    driven = Driven("v1", tells_acknowledged=True)
+    driven.sign_in(topics=["news"])
+    for stream in (ALL, NEWS, MINE):
+        assert driven.session.take(durable(stream, 1)) is Taken.SENT
+    assert driven.session.deliver(event(MINE))
+    assert driven.session.take(durable(MINE, 2)) is Taken.SENT
+    assert driven.say(ack(2)) == []
+    assert driven.say(ack(4)) == [Acknowledged(MINE, Cursor(EPOCH, 1))]
+    assert driven.say(ack(4)) == []
+    # And what waited for room.
+    for seq in range(3, WINDOW_EVENTS + 3):
+        driven.session.take(durable(MINE, seq))
+    full = 5 + WINDOW_EVENTS - 1
+    assert driven.say(ack(full)) == [Acknowledged(MINE, Cursor(EPOCH, full - 3)), CatchUp((MINE,))]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        (recovered(4, 6), [Acknowledged(MINE, Cursor(EPOCH, 4))]),
+        (new(), []),
+        (gap(6, GapReason.EPOCH), []),
+    ],
+)
+def test_a_cursor_that_the_stream_goes_on_from_is_an_acknowledgement(
+    verdict: resume.Verdict, told: list[Action]
+) -> None:
+    driven = Driven("v1", tells_acknowledged=True)
+    actions = driven.sign_in(verdicts={MINE: verdict})
+    assert [action for action in actions if isinstance(action, Acknowledged)] == told
+    quiet = Driven("v1")
+    assert not any(isinstance(action, Acknowledged) for action in quiet.sign_in(verdicts={MINE: verdict}))
+
+
+def test_nobody_is_told_of_a_session_that_ended_before_it_opened() -> None:
+    driven = Driven("v1", tells_acknowledged=True)
+    driven.connect()
+    driven.token(accept=True)
+    driven.session.close(CloseCode.REVOKED)
+    assert driven.open(verdicts={MINE: recovered(4, 6)}) == []
 
 
 @pytest.mark.parametrize("received", [3, 2**63, -1, 1.0, "1", True, None, [], {}], ids=repr)

@@ -43,6 +43,15 @@ def test_an_acknowledgement_makes_as_much_room_as_it_says(size: int) -> None:
     assert sent_until_full(window, size) == full
 
 
+def test_it_knows_how_many_were_sent() -> None:
+    window = Window()
+    assert window.sent == 0
+    for _ in range(5):
+        assert window.admit(1)
+    assert window.acked(3)
+    assert window.sent == 5
+
+
 def test_more_than_was_sent_cannot_be_acknowledged() -> None:
     window = Window()
     assert not window.acked(1)

@@ -19,7 +19,7 @@ from apps.realtime.core.control import Change
 from apps.realtime.core.events import Event, EventTemplate
 from apps.realtime.core.names import Stream, topic_stream, user_stream
 from apps.realtime.core.session import Instant
-from apps.realtime.models import SignIn, StoredEvent
+from apps.realtime.models import Acknowledged, SignIn, StoredEvent
 from apps.realtime.models import Stream as StreamRow
 from apps.realtime.node import consumer as module
 from apps.realtime.node import database, identity, shared_feed
@@ -952,6 +952,26 @@ async def test_with_a_full_window_ephemeral_events_are_lost_and_durable_ones_wai
     assert sample("realtime_deliveries_total", source="database") > read
     push(alice, "ephemeral", "in time")
     assert (await socket.frame())["data"] == "in time"
+
+
+async def test_what_a_client_acknowledges_of_its_user_s_stream_is_written_down_where_somebody_asks_for_it(
+    open_socket: OpenSocket, make_node: MakeNode, mine: Stream, epoch: str, token: str
+) -> None:
+    node = make_node(unseen_after_secs=900.0)
+    socket = open_socket(node)
+    await socket.authenticate(token)
+    await flow(node, mine, 3)
+    assert await seqs(socket, 3) == [6, 7, 8]
+    socket.say(ack(2))
+    socket.say("<3")
+    assert node._acknowledgements is not None
+    deadline = asyncio.get_running_loop().time() + 5
+    while not node._acknowledgements._noted:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+    await socket.leave()
+    await node._acknowledgements.close()
+    assert [(row.stream, row.epoch, row.seq) async for row in Acknowledged.objects.all()] == [(mine, epoch, 7)]
 
 
 async def test_an_ack_of_what_was_not_sent_is_a_violation(open_socket: OpenSocket, token: str) -> None:

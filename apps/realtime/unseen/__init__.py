@@ -1,0 +1,1 @@
+"""Notifications that no tab has acknowledged (docs/unseen.md)."""
