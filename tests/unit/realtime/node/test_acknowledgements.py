@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
 
 import pytest
 from django.db import OperationalError
@@ -16,6 +16,8 @@ from apps.realtime.unseen.acknowledged import write_acknowledged
 
 from .virtual_time import virtual_time
 
+P = ParamSpec("P")
+T = TypeVar("T")
 A, B, C = Stream("user.a"), Stream("user.b"), Stream("user.c")
 EVERY_SECS = 10.0
 
@@ -30,12 +32,15 @@ class Writings:
         self.away = False
         self.on_asked: Callable[[], None] = lambda: None
 
-    async def ask(self, function: Any, cursors: Mapping[Stream, Cursor]) -> Any:
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         assert function is write_acknowledged
         self.on_asked()
         if self.away:
             raise OperationalError("away")
+        [cursors] = args
+        assert isinstance(cursors, dict)
         self.written.append({stream: cursor.seq for stream, cursor in cursors.items()})
+        return cast(T, None)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -109,8 +114,9 @@ async def test_the_end_writes_the_last_ones_and_waits_for_no_database_that_hangs
     assert database.written == [{A: 5}]
 
     class Hanging(Writings):
-        async def ask(self, function: Any, cursors: Mapping[Stream, Cursor]) -> Any:
+        async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             await asyncio.sleep(3600)
+            raise AssertionError
 
     acknowledgements = Acknowledgements(Hanging(), write_every_secs=EVERY_SECS)
     acknowledgements.start()

@@ -182,7 +182,7 @@ def test_who_is_gone_or_may_not_sign_in_is_told_nothing(watch: UnseenWatch, told
     for user in users:
         tell(user, "x")
     # As `QuerySet.delete` of a model without signals leaves it.
-    get_user_model().objects.filter(pk=users[0].pk)._raw_delete("default")  # type: ignore[attr-defined]
+    get_user_model().objects.filter(pk=users[0].pk)._raw_delete("default")
     get_user_model().objects.filter(pk=users[1].pk).update(is_active=False)
     # The key of a user model that the project had before.
     InboxItem.objects.filter(user_id=str(users[2].pk)).update(user_id="strange")
@@ -351,7 +351,12 @@ def test_a_stop_ends_it_between_two_users(
     for name in ("alice", "bob"):
         tell(make_user(name), "x")
     pass_time()
-    monkeypatch.setattr(watch, "_tell", lambda items: (UnseenWatch._tell(watch, items), watch.close()))
+
+    def stop_after(items: list[InboxItem]) -> None:
+        UnseenWatch._tell(watch, items)
+        watch.close()
+
+    monkeypatch.setattr(watch, "_tell", stop_after)
     watch.turn()
     assert (len(told), waiting()) == (1, 1)
 
