@@ -215,8 +215,8 @@ a[part~="title"] {
 }
 
 [part~="toggle"]::before {
-  width: 0.7rem;
-  height: 0.7rem;
+  width: 0.75rem;
+  height: 0.75rem;
   border: 2px solid var(--_muted);
   border-radius: 50%;
   content: "";
