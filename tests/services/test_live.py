@@ -72,6 +72,29 @@ async def test_sessions_of_all_nodes_are_seen_and_kicked(two: Pair) -> None:
         await tab.close()
 
 
+async def test_the_admin_sees_and_kicks_what_is_open_on_another_node(two: Pair) -> None:
+    site, nodes = two.target.site, two.nodes
+    staff_id, staff = two.newcomer()
+    user_id, person = two.newcomer()
+    tab = await Tab.open(nodes[1].websocket, await asyncio.to_thread(person.token))
+    path = "/admin/message_flow/livenode/"
+    give = (
+        "from django.contrib.auth.models import Permission, User\n"
+        f"user = User.objects.get(id={staff_id}); user.is_staff = True; user.save()\n"
+        "user.user_permissions.add(Permission.objects.get(codename='{}'))"
+    )
+    await asyncio.to_thread(site.shell, give.format("view_livenode"))
+    page = await asyncio.to_thread(staff.get, f"{path}?q={user_id}")
+    assert (page.status, sid_of(tab) in page.body, "Kick" in page.body) == (200, True, False)
+    refused = await asyncio.to_thread(staff.post, f"{path}kick/", {"user": user_id})
+    assert refused.status == 403
+    assert not tab.closed
+    await asyncio.to_thread(site.shell, give.format("kick_session"))
+    told = await asyncio.to_thread(staff.post, f"{path}kick/", {"user": user_id, "listed": user_id})
+    assert f"Kicked the user of key {user_id}: 1 socket closed on 2 nodes" in told.body
+    assert await tab.wait_closed() == REVOKED
+
+
 async def test_with_the_broker_away_nodes_look_by_themselves(
     two: Pair, rabbitmq: RabbitMQ, proxy: Callable[[int], TcpProxy]
 ) -> None:

@@ -1,9 +1,11 @@
 """The pages read, and what they ask has a bound (docs/admin.md)."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.db.models.functions import Now
 from django.test import Client
 
 from apps.realtime.admin import reading as module
@@ -25,7 +27,7 @@ def rows() -> dict[str, Any]:
     return {
         "storedevent": StoredEvent.objects.create(**event),
         "stream": Stream.objects.create(name="all", epoch="e1"),
-        "livenode": LiveNode.objects.create(id="n1", name="web:12"),
+        "livenode": LiveNode.objects.create(id="n1", name="web:12", seen_at=Now() - timedelta(minutes=5)),
     }
 
 
