@@ -184,6 +184,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     assert {
         "message_flow/py.typed",
         "message_flow/migrations/0001_sign_in.py",
+        "message_flow/templates/realtime/admin/sessions.html",
         "message_flow/templates/realtime/inbox.html",
     } <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
