@@ -6,7 +6,7 @@ export PYTHON VENV
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := demo
-.PHONY: demo stack stack-stop check test chaos cluster drops lock site dev help
+.PHONY: demo stack stack-stop check test test-systemd chaos cluster drops lock site dev help
 
 demo: site ## Run the product on this machine with Python alone: SQLite, in-process broker (the default)
 	@exec ops/demo.sh $(or $(PORT),8000)
@@ -40,6 +40,12 @@ test: ## Everything, on real parts; installs what is missing with apt
 		'unit=nice -n 5 $(BIN)/pytest tests/unit'
 	$(BIN)/python -m ops.side_by_side 'alone=$(BIN)/pytest tests/services -m alone'
 	$(BIN)/python -m tests.chaos --quick
+
+# Its machine has Debian's own ports: a network of its own keeps them from ours. Order: each test builds on those before it.
+test-systemd: dev ## As root: a Debian 12 of its own, installed, killed, hung, upgraded and cleared under its systemd
+	ops/install-test-deps systemd
+	tests/systemd/prepare
+	unshare --net sh -c 'ip link set lo up && exec $(BIN)/pytest -p no:randomly -x tests/systemd $(ARGS)'
 
 chaos: dev ## Break every part of a running site and count what each tab applied; QUICK=1: every fault once
 	ops/install-test-deps

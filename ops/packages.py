@@ -1,6 +1,6 @@
 """Names the packages that are missing on this machine (docs/stack.md).
 
-    python3 -m ops.packages stack|test|drops|bench
+    python3 -m ops.packages stack|test|systemd|drops|bench
 
 prints one Debian package a line; ops/install-test-deps installs them.
 """
@@ -9,9 +9,11 @@ import sys
 
 from ops.services.binaries import (
     CHROMIUM,
+    DEBOOTSTRAP,
     EPMD,
     ERL_CALL,
     INITDB,
+    IP,
     NCHAN,
     NGINX,
     PGBOUNCER,
@@ -22,6 +24,7 @@ from ops.services.binaries import (
     RABBITMQCTL,
     REDIS_SERVER,
     SYSTEMD_ANALYZE,
+    SYSTEMD_NSPAWN,
 )
 
 _STACK = (RABBITMQ_SERVER, RABBITMQCTL, EPMD, POSTGRES, INITDB, PSQL, NGINX)
@@ -30,6 +33,7 @@ PROGRAMS = {
     "test": (*_STACK, ERL_CALL, CHROMIUM, PGBOUNCER, SYSTEMD_ANALYZE, PROMTOOL),
     "drops": (*_STACK, REDIS_SERVER),
 }
+PROGRAMS["systemd"] = (SYSTEMD_ANALYZE, SYSTEMD_NSPAWN, DEBOOTSTRAP, IP)
 PROGRAMS["bench"] = (*PROGRAMS["drops"], NCHAN)
 
 

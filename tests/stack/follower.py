@@ -17,10 +17,16 @@ _BACKOFF_SECS = 0.2
 
 
 class Follower:
-    """One v1 socket in a thread, opened again whenever it is lost, with a fresh token, where the last one ended."""
+    """One v1 socket in a thread, opened again whenever it is lost, with a fresh token, where the last one ended.
+
+    Attributes:
+        connects: how many sockets it has had.
+        codes: why those ended that did.
+    """
 
     def __init__(self, url: str, person: Person) -> None:
         self.connects = 0
+        self.codes: list[int | None] = []
         self._url = url
         self._person = person
         self._tab: Tab | None = None
@@ -44,10 +50,15 @@ class Follower:
         wait_for(lambda: event_id in self.ids, deadline_secs, f"{event_id} arrives ({self.ids})")
 
     @property
-    def ids(self) -> list[str]:
-        """The ids of all events that came, over all its sockets."""
+    def events(self) -> list[Frame]:
+        """All events that came, over all its sockets."""
         tab = self._tab
-        return [event["id"] for event in (*self._events, *(tab.events if tab else ()))]
+        return [*self._events, *(tab.events if tab else ())]
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids."""
+        return [event["id"] for event in self.events]
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -72,6 +83,8 @@ class Follower:
             self.connects += 1
             while not (tab.closed or self._leaving.is_set()):
                 await asyncio.sleep(0.05)
+            if tab.closed:
+                self.codes.append(tab.close_code)
         self._events += tab.events
         self._cursors = tab.cursors
         self._tab = None
