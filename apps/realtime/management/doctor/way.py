@@ -71,7 +71,7 @@ def _send(user: Any, probe: str, doors: Collection[Door], news: News) -> Iterato
     began = time.monotonic()
     with transaction.atomic(using=alias):
         notify(user, PROBE_ID, {"probe": probe})
-        stored = events.filter(stream=stream, seq__isnull=True, event_id=PROBE_ID).latest("id").pk
+        stored = events.get(stream=stream, seq__isnull=True, frame__contains=probe).pk
     # From here on others see it.
     committed = time.monotonic()
     event = events.filter(id=stored)
