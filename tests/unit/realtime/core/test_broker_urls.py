@@ -72,5 +72,5 @@ def test_a_url_without_a_port_leads_to_the_usual_one() -> None:
         (None, False),
     ],
 )
-def test_loopback_is_this_machine(host: str | None, here: bool) -> None:
+def test_loopback_is_known_by_its_text(host: str | None, here: bool) -> None:
     assert is_this_machine(host) is here
