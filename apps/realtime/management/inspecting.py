@@ -5,6 +5,7 @@ from typing import Final
 from ..conf import realtime_settings
 from ..core.names import ALL, Stream, topic_stream, user_stream
 from ..history import heads
+from ..inbox.listing import muted, unread
 from ..models import SignIn
 from ..models import Stream as StreamRow
 from ..publishing.asking import list_sessions
@@ -15,6 +16,7 @@ from .terminal import moment, printable, table
 EVENTS_SHOWN: Final = 10
 EVENTS_FOR_ALL_SHOWN: Final = 3
 SIGN_INS_SHOWN: Final = 5
+MUTED_SHOWN: Final = 5
 # Of the topics that the user's sockets listen to.
 TOPICS_SHOWN: Final = 10
 
@@ -34,6 +36,7 @@ def inspect(who: str, taken_as: str | None, write: Write) -> None:
         ("Streams", _stream_lines(streams)),
         ("Sign-ins, those seen last first", _sign_in_lines(user_id)),
         ("Open sockets", session_lines(report)),
+        ("Inbox", _inbox_lines(user_stream(user_id))),
         ("Last events", _event_lines(user_stream(user_id))),
     ):
         write(f"\n{title}")
@@ -68,6 +71,13 @@ def _sign_in_lines(user_id: str) -> list[str]:
     rows = [(one.mark[:8], "ended" if one.ended else "stands", moment(one.seen_at)) for one in shown]
     standing = sign_ins.filter(ended=False).count()
     return [*(table(("mark", "state", "token issued"), rows) if rows else []), f"{standing} stand"]
+
+
+def _inbox_lines(own: Stream) -> list[str]:
+    ids = muted(own)
+    more = f" and {len(ids) - MUTED_SHOWN} more" if len(ids) > MUTED_SHOWN else ""
+    names = ", ".join(map(printable, ids[:MUTED_SHOWN])) or "nothing"
+    return [f"{unread(own)} unread; muted: {names}{more}"]
 
 
 def _event_lines(own: Stream) -> list[str]:

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from apps.realtime.inbox.models import InboxItem, InboxMute
 from apps.realtime.management import inspecting as module
 from apps.realtime.management.inspecting import inspect
 from apps.realtime.models import SignIn, StoredEvent, Stream
@@ -49,6 +50,9 @@ def test_it_shows_what_explains_a_lost_event(report: Report, make_user: MakeUser
     store(mine, None, "invoice/LATE")
     store("all", None, "news/OUT")
     store("user.999999", 5, "not/MINE")
+    for number in range(7):
+        InboxMute.objects.create(stream=mine, event_id=f"muted-{number}")
+    InboxItem.objects.create(stream=mine, user_id=str(alice.pk), mid="1" * 32, event_id="x", title="secret")
     SignIn.touch("a" * 32, str(alice.pk), "")
     SignIn.end("b" * 32, str(alice.pk))
     SignIn.touch("c" * 32, "999999", "")
@@ -64,6 +68,7 @@ def test_it_shows_what_explains_a_lost_event(report: Report, make_user: MakeUser
     assert "aaaaaaaa stands" in text
     assert "bbbbbbbb ended" in text
     assert "1 stand" in lines
+    assert "1 unread; muted: muted-0, muted-1, muted-2, muted-3, muted-4 and 2 more" in lines
     assert "1 session on 2 nodes" in lines
     ids = [next(word for word in line.split() if "/" in word) for line in lines if "/" in line]
     assert ids == ["invoice/LATE", "invoice/SENT", "invoice/PAID", "news/OUT"]
@@ -79,7 +84,7 @@ def test_it_fits_on_a_screen_and_asks_little(
     for number in range(50):
         store(f"user.{alice.pk}", None, f"x/{number}")
         SignIn.touch(f"{number:032}", str(alice.pk), "")
-    with django_assert_max_num_queries(17):
+    with django_assert_max_num_queries(19):
         assert len(inspected("alice")) <= 40
 
 
@@ -88,6 +93,7 @@ def test_it_says_when_nothing_is_there(report: Report, make_user: MakeUser, monk
     make_user("alice", is_active=False)
     lines = inspected("alice")
     assert "NOT ACTIVE: every token is refused, never signed in" in lines[0]
+    assert "0 unread; muted: nothing" in lines
     for line in ("0 stand", "0 sessions on 2 nodes", "none is kept"):
         assert line in lines
 
@@ -101,6 +107,7 @@ def test_somebody_who_was_deleted_can_be_looked_at_by_key(report: Report) -> Non
 def test_nothing_that_anybody_typed_steers_the_terminal(report: Report, make_user: MakeUser) -> None:
     evil = make_user("\x1b[2J\u202eevil")
     store(f"user.{evil.pk}", None, "\x1b]0;x")
+    InboxMute.objects.create(stream=f"user.{evil.pk}", event_id="\x1b]0;y")
     lines: list[str] = []
     inspect("\x1b[2J\u202eevil", None, lines.append)
     assert all(line.removeprefix("\n").isprintable() for line in lines)
