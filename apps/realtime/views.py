@@ -1,6 +1,7 @@
 """The HTTP endpoints: tokens, health, metrics (docs/protocol.md, section 4)."""
 
 import logging
+import os
 import time
 from http import HTTPStatus
 from typing import Final
@@ -10,7 +11,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from . import health
 from .conf import realtime_settings
@@ -70,8 +72,15 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """This process's numbers as Prometheus text. Not for the public: the front door must not let it through."""
-    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
+    """This process's numbers as Prometheus text. Not for the public: the front door must not let it through.
+
+    With PROMETHEUS_MULTIPROC_DIR those of all processes that share this folder.
+    """
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 def _token_answer(request: HttpRequest, wants_json: bool) -> HttpResponse:

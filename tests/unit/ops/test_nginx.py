@@ -62,3 +62,11 @@ def test_a_node_that_failed_once_is_asked_again_at_once(site: str) -> None:
     nodes = re.search(r"upstream message_flow_nodes \{(.+?)\n\}", site, re.DOTALL)
     assert nodes
     assert re.findall(r"^ *server \S+ (.+);$", nodes[1], re.MULTILINE) == ["max_fails=0", "max_fails=0"]
+
+
+def test_the_web_processes_numbers_are_for_this_machine() -> None:
+    shown = render(TEMPLATE.with_name("message-flow-metrics.conf"), {"HOST": "example.org"})
+    assert re.findall(r"listen (.+);", shown) == ["127.0.0.1:9191"]
+    assert re.findall(r"location (.+) \{", shown) == ["= /metrics", "/"]
+    upstreams = re.findall(r"^upstream (\w+)", TEMPLATE.read_text(), re.MULTILINE)
+    assert re.findall(r"proxy_pass http://(\w+);", shown)[0] in upstreams

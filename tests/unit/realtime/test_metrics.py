@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
 from apps.realtime import metrics
@@ -50,3 +50,9 @@ def test_the_docs_have_every_metric_and_no_other() -> None:
 def test_what_may_happen_once_in_a_year_has_its_series_before(reason: str) -> None:
     """Prometheus sees no increase in a series that begins at 1."""
     assert REGISTRY.get_sample_value("realtime_gaps_total", {"reason": reason}) is not None
+
+
+@pytest.mark.parametrize("gauge", [metric for metric in OURS.values() if isinstance(metric, Gauge)], ids=shown_as)
+def test_a_gauge_of_several_processes_is_one(gauge: Gauge) -> None:
+    """The default has a label with the process's id."""
+    assert gauge._multiprocess_mode in {"livesum", "livemax", "livemin"}

@@ -1,6 +1,11 @@
 """The HTTP endpoints (docs/protocol.md, section 4)."""
 
+import os
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,3 +199,36 @@ def test_metrics_are_prometheus_text(client: Client) -> None:
     assert response["Content-Type"].startswith("text/plain; version=")
     assert b"# HELP realtime_sessions " in response.content
     assert "no-store" in response["Cache-Control"]
+
+
+_TWO_PROCESSES = """
+import os, sys
+import django
+django.setup()
+from django.test import Client
+from prometheus_client.multiprocess import mark_process_dead
+from apps.realtime import metrics
+
+child = os.fork()
+metrics.RECEIVED.inc(3)
+metrics.PUBLISH_WAITING.set(5)
+metrics.BROKER_CONNECTED.labels("publisher").set(child == 0)
+if child == 0:
+    sys.stdout.flush()
+    os._exit(0)
+os.waitpid(child, 0)
+for _ in range(2):
+    print(Client().get("/metrics").content.decode())
+    mark_process_dead(child)
+"""
+
+
+def test_a_server_of_several_processes_shows_them_together(tmp_path: Path) -> None:
+    """As gunicorn does, with the hook of ops/systemd/gunicorn.conf.py."""
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", _TWO_PROCESSES]
+    shown = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^realtime_events_received_total (.+)$", shown, re.MULTILINE) == ["6.0", "6.0"]
+    assert re.findall(r"^realtime_events_publish_waiting (.+)$", shown, re.MULTILINE) == ["10.0", "5.0"]
+    assert re.findall(r"^realtime_broker_connected\{role=\"publisher\"\} (.+)$", shown, re.MULTILINE) == ["0.0", "0.0"]
+    assert "pid=" not in shown
