@@ -104,6 +104,12 @@ _KNOWN: Final = (
     (AUTHENTICATIONS, ("accepted", "refused", "unavailable")),
     (RECONNECTS_ADVISED, ("drain", "database")),
 )
-for _counter, _words in _KNOWN:
-    for _word in _words:
-        _counter.labels(_word)
+
+
+def _begin_at_zero() -> None:
+    for counter, words in _KNOWN:
+        for word in words:
+            counter.labels(word)
+
+
+_begin_at_zero()
