@@ -10,17 +10,20 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connections
 from django.db.models.functions import Now
 from django.test import override_settings
+from django.utils import timezone
 from pytest_django.plugin import DjangoDbBlocker
 
-from apps.realtime import notification_unseen
+from apps.realtime import EVERYONE, cancel_scheduled, notification_unseen, notify
 from apps.realtime.conf import realtime_settings
 from apps.realtime.core.names import Stream
 from apps.realtime.core.resume import Cursor
 from apps.realtime.models import Acknowledged, InboxItem, StoredEvent, Unseen
 from apps.realtime.models import Stream as StreamRow
 from apps.realtime.publishing import unseen as module
+from apps.realtime.publishing.scheduled import fire_due
 from apps.realtime.publishing.unseen import UnseenWatch
 from apps.realtime.unseen.acknowledged import write_acknowledged
 from ops.services import Postgres, Process, wait_for
@@ -104,6 +107,53 @@ def test_two_relays_and_many_nodes_send_each_user_one_signal(alias: str, monkeyp
         notification_unseen.disconnect(receive)
     assert sorted(told) == sorted((str(user), items) for user in range(1, users, 2))
     assert sum(by.values()) == users // 2
+
+
+@pytest.mark.parametrize("alias", ["postgresql"], indirect=True)
+def test_each_question_goes_by_an_index(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On tables where reading them whole takes long: what waits in them is not due."""
+    monkeypatch.setattr(module, "_active_user", lambda user_id: user_id)
+    mid = "md5(owner || '-' || seq)"
+    many = "generate_series(1001, 2000) AS owner, generate_series(1, 20) AS seq"
+    with connections[alias].cursor() as cursor:
+        for statement in (
+            "message_flow_stream (name, epoch, head, floor) "
+            "SELECT 'user.' || owner, 'e1', 20, 0 FROM generate_series(1001, 2000) AS owner",
+            "message_flow_acknowledged (stream, epoch, seq) "
+            "SELECT 'user.' || owner, 'e1', 20 FROM generate_series(1001, 2000) AS owner",
+            "message_flow_storedevent (stream, epoch, seq, mid, event_id, frame, confirmed_at) "
+            f"SELECT 'user.' || owner, 'e1', seq, {mid}, 'x', '{{}}', now() FROM {many}",
+            "message_flow_inboxitem (stream, user_id, mid, event_id, title, url) "
+            f"SELECT 'user.' || owner, owner, {mid}, 'x', 't', '' FROM {many}",
+            "message_flow_unseen (stream, mid, due_at) "
+            f"SELECT 'user.' || owner, {mid}, now() + interval '1 hour' FROM {many}",
+            "message_flow_scheduledevent (handle, due_at, event_id, data, targets) "
+            f"SELECT {mid}, now() + interval '1 hour', 'x', '1', '[[\"all\", null]]' FROM {many}",
+        ):
+            cursor.execute(f"INSERT INTO {statement}")
+        cursor.execute("ANALYZE")
+    store_due(alias, users=2, items=5)
+    write_acknowledged({Stream("user.0"): Cursor("e1", 3)})
+    notify(EVERYONE, "x", at=timezone.now())
+    cancelled = notify(EVERYONE, "x", at=timezone.now())
+    plans: list[str] = []
+
+    def explain(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if sql.lstrip().startswith(("SELECT", "UPDATE", "DELETE")):
+            with connections[alias].connection.cursor() as cursor:
+                plans.extend(line for (line,) in cursor.execute("EXPLAIN " + sql, params).fetchall())
+        return execute(sql, params, many, context)
+
+    with connections[alias].execute_wrapper(explain):
+        assert UnseenWatch(realtime_settings()).turn() is False
+        assert cancel_scheduled(cancelled)
+        assert fire_due() is False
+    assert Unseen.objects.using(alias).count() == 20_000
+    assert StoredEvent.objects.using(alias).filter(stream="all").count() == 1
+    assert len(plans) > 40
+    # Whoever has muted something is a small table.
+    whole = [line for line in plans if "Seq Scan on message_flow_" in line and "mute" not in line]
+    assert not whole, "\n".join(plans)
 
 
 @pytest.fixture
