@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
@@ -13,7 +13,6 @@ from django.urls import path, reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST
 
-from ..conf import realtime_settings
 from ..core.live import SID
 from ..core.names import NAME_MAX_CHARS
 from ..node_models import LiveNode
@@ -91,8 +90,12 @@ class LiveSessionAdmin(ReadingAdmin):
             messages.success(request, closed)
 
     def _page(self, view: Any) -> Any:
-        # In the transaction of a request (ATOMIC_REQUESTS) no node would see what is asked.
-        return transaction.non_atomic_requests(using=realtime_settings().database)(self.admin_site.admin_view(view))
+        page = self.admin_site.admin_view(view)
+        # In the transaction of a request (ATOMIC_REQUESTS) no node would see what is asked. Which database that is in
+        # is not asked here: the check that says what is wrong with our settings loads this, too.
+        for alias in connections:
+            page = transaction.non_atomic_requests(using=alias)(page)
+        return page
 
 
 def _is_key(text: str) -> bool:

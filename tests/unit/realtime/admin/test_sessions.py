@@ -4,13 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
+from pytest_django import Settings
 
 from apps.realtime.admin import sessions as module
 from apps.realtime.core.live import LiveSession
-from apps.realtime.node_models import NodeRequest
+from apps.realtime.node_models import LiveNode, NodeRequest
 from apps.realtime.publishing.asking import Report, SilentNode
 from tests.unit.conftest import MakeUser, RecordingPublisher
 
@@ -174,6 +176,12 @@ def test_another_site_s_form_kicks_nobody_and_a_link_neither(staff_client: Staff
     assert client.post(KICK, {"sid": SID}).status_code == 403
     assert client.get(KICK, {"sid": SID}).status_code == 405
     assert nodes.asked == []
+
+
+def test_its_addresses_are_there_whatever_the_settings_say(settings: Settings) -> None:
+    """Else `manage.py check` would end before it names the setting that is wrong."""
+    settings.REALTIME_SECRET = "short"
+    assert admin.site._registry[LiveNode].get_urls()
 
 
 @pytest.mark.django_db(transaction=True)
