@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.core.checks import CheckMessage, run_checks
 from django.db import connection
 from pytest_django import Settings
@@ -34,6 +35,12 @@ def test_a_setting_that_cannot_work_is_named(settings: Settings) -> None:
     messages = found()
     assert set(messages) == {"message_flow.E001"}
     assert "REALTIME_SECRET" in messages["message_flow.E001"].msg
+
+
+def test_urls_load_with_a_setting_that_cannot_work(settings: Settings) -> None:
+    # Else the checks end with a traceback, and none of them says which setting it is.
+    settings.REALTIME_SECRET = "short"
+    assert admin.site.get_urls()
 
 
 class Router:

@@ -38,6 +38,12 @@ def test_an_error_of_the_checks_fails(settings: Settings) -> None:
     assert Status.OK not in found
 
 
+def test_urls_that_cannot_be_loaded_are_a_finding(settings: Settings) -> None:
+    settings.ROOT_URLCONF = "nowhere.urls"
+    [told] = found_in_settings()[Status.FAIL]
+    assert told.startswith("the system checks do not run: ModuleNotFoundError: No module named 'nowhere'")
+
+
 def test_what_is_silenced_is_not_said(settings: Settings) -> None:
     settings.SILENCED_SYSTEM_CHECKS = ["message_flow.W021"]
     assert not any("W021" in told for told in found_in_settings()[Status.WARN])
