@@ -176,7 +176,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     tree = ROOT / "apps" / "realtime"
-    sources = {path.relative_to(tree) for path in tree.rglob("*") if path.suffix in (".py", ".typed", ".html")}
+    sources = {path.relative_to(tree) for path in tree.rglob("*") if path.suffix in (".py", ".typed", ".html", ".txt")}
     scripts = {path.relative_to(ROOT / "static" / "js") for path in (ROOT / "static" / "js").rglob("*.js")}
     expected = {f"message_flow/{path}" for path in sources}
     expected |= {f"message_flow/static/message_flow/js/{path}" for path in scripts}
