@@ -108,8 +108,15 @@ def visitor(rabbitmq: RabbitMQ, vhost: str, settings: Settings) -> Iterator[str]
     rabbitmq.delete_user("visitor")
 
 
-def seen_as(role: str) -> list[tuple[Status, str]]:
+def look(role: str) -> list[Finding]:
     found = list(look_at_broker(role))
+    # For whoever reads a failure.
+    print(text(found))
+    return found
+
+
+def seen_as(role: str) -> list[tuple[Status, str]]:
+    found = look(role)
     assert "password-of" not in text(found)
     return [(finding.status, finding.found) for finding in found[1:]]
 
@@ -121,7 +128,7 @@ def declare(rabbitmq: RabbitMQ, vhost: str, type: str, **arguments: Any) -> None
 
 
 def test_the_rights_of_an_amqp_user_are_tried(rabbitmq: RabbitMQ, vhost: str, visitor: str, settings: Settings) -> None:
-    [nowhere] = look_at_broker("both")
+    [nowhere] = look("both")
     assert nowhere.status is Status.FAIL
     assert f"rabbitmqctl list_permissions -p {vhost}" in nowhere.advice
 
@@ -141,7 +148,7 @@ def test_the_rights_of_an_amqp_user_are_tried(rabbitmq: RabbitMQ, vhost: str, vi
         may, may_not = ("publish", "listen") if role == "web" else ("listen", "publish")
         never = f"this user may not {may_not}, which a {role} process never does"
         assert set(rights) == {(Status.OK, f"this user may {may}"), (Status.OK, never)}
-        [refused] = [finding for finding in look_at_broker("both") if finding.status is Status.FAIL]
+        [refused] = [finding for finding in look("both") if finding.status is Status.FAIL]
         assert f"this user may not {may_not}: ACCESS_REFUSED" in refused.found
         assert f"rabbitmqctl set_permissions -p {vhost} visitor '^realtime\\.'" in refused.advice
 
@@ -151,7 +158,7 @@ def test_the_rights_of_an_amqp_user_are_tried(rabbitmq: RabbitMQ, vhost: str, vi
     assert too_much == ["this user may listen too, which a web process never does"]
 
     settings.REALTIME_AMQP_URL = f"amqp://visitor:wrong@127.0.0.1:{rabbitmq.port}/{vhost}"
-    [stranger] = look_at_broker("both")
+    [stranger] = look("both")
     assert (stranger.status, "user or password is wrong" in stranger.advice) == (Status.FAIL, True)
 
 
@@ -169,7 +176,7 @@ def test_an_exchange_of_another_kind_is_found(
 def test_one_host_of_several_is_away(rabbitmq: RabbitMQ, vhost: str, settings: Settings) -> None:
     url = rabbitmq.url(vhost)
     settings.REALTIME_AMQP_URL = [url, url.replace(f":{rabbitmq.port}/", f":{free_port()}/")]
-    found = list(look_at_broker("both"))
+    found = look("both")
     [away] = [finding for finding in found if finding.status is Status.FAIL]
     assert "ConnectionRefusedError" in away.found
     assert "the other hosts serve meanwhile" in away.advice

@@ -21,7 +21,7 @@ from .probe import PROBE_STREAM
 CONNECT_SECS: Final = 5.0
 _ALARM_SECS: Final = 3.0
 # Of one host: its certificate, connecting; then the calls, which a frozen broker leaves without an answer.
-HOST_SECS: Final = 2 * CONNECT_SECS
+HOST_SECS: Final = 3 * CONNECT_SECS
 CALLS_SECS: Final = 10.0
 EXPIRES_DAYS: Final = 14
 _ACCESS_REFUSED: Final = 403
@@ -121,7 +121,7 @@ def _connect(url: str) -> pika.BlockingConnection:
             url,
             heartbeat=realtime_settings().amqp_heartbeat_secs,
             socket_timeout=CONNECT_SECS,
-            stack_timeout=CONNECT_SECS,
+            stack_timeout=CONNECT_SECS * 2,
             blocked_connection_timeout=_ALARM_SECS,
         )
     )
