@@ -91,6 +91,9 @@ def test_the_site_is_up(before: set[str], server: Machine, alice: Person, follow
     [style] = re.findall(r'href="(/static/css/site\.[0-9a-f]{12}\.css)"', page)
     assert "immutable" in alice.get(style).headers["Cache-Control"]
     assert alice.get("/metrics").status == 404
+    # For Prometheus on this machine: all workers of the web process, the relay, a node.
+    for port in (9101, 9190, 9191):
+        assert "realtime_" in Person(f"http://localhost:{port}").get("/metrics").body
     notified(server, follower, "first/EVENT")
 
 
