@@ -105,6 +105,12 @@ def test_the_running_systemd_finds_little_to_say(server: Machine, unit: str) -> 
     assert said.returncode == 0, said.stdout[-300:]
 
 
+def test_the_doctor_finds_nothing_that_fails(server: Machine, alice: Person) -> None:
+    urls = ("--url", "http://127.0.0.1:9101", "--url", "http://127.0.0.1:9102")
+    server.run(MANAGE, "realtime", "doctor", "--role", "web", "--nginx", "/etc/nginx", *urls, "--user", "alice")
+    server.run("env", "MANAGE_BROKER=AMQP_URL_NODE", MANAGE, "realtime", "doctor", "--role", "node")
+
+
 def test_secrets_are_for_root_and_the_process_alone(server: Machine) -> None:
     secrets = [
         server.run("cat", f"/etc/message-flow/credentials/{name}").stdout.strip()
