@@ -188,7 +188,7 @@ def test_every_answer_has_the_security_headers(victim: Node, alice: Person, sign
     for path in (*PATHS, "/no/such/page"):
         answer = request(victim, path, headers=headers)
         statuses.add(answer.status)
-        assert answer.status < 500, path
+        assert answer.status < 500, f"{path}: {victim.process.log.read_text()[-4_000:]}"
         assert {name: answer.header(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS, path
         policy = answer.header("content-security-policy") or ""
         assert "default-src 'none'" in policy, path

@@ -43,15 +43,15 @@ class RecordingPublisher:
     def __init__(self, exchange: Exchange) -> None:
         self.events: list[Event] = []
         self._exchange = exchange
-        self._known: set[int] = set()
+        self._known: set[str] = set()
 
     def start(self) -> None:
         """Nothing to connect."""
 
     def publish(self, event: Event, settled: Settled | None = None) -> None:
         # The same hook may have run twice: `captureOnCommitCallbacks` leaves it where it was.
-        if id(event) not in self._known:
-            self._known.add(id(event))
+        if event.mid not in self._known:
+            self._known.add(event.mid)
             self.events.append(event)
             self._exchange.route(event)
         if settled is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 from django.db import OperationalError
@@ -28,12 +28,14 @@ class Database(DatabaseThreads):
 
     Attributes:
         asked: how many questions came.
+        requests: what each batch wanted.
         error: raised after each answer.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.asked = 0
+        self.requests: list[Any] = []
         self.error: Exception | None = None
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -47,6 +49,7 @@ class Database(DatabaseThreads):
             return found
 
         self.asked += 1
+        self.requests.append(args[0])
         return await super().ask(answer)
 
 
@@ -228,11 +231,11 @@ async def test_verdicts_of_a_batch_count_so_many_rows_at_most(database: Database
 
 
 async def test_only_pages_wait_for_pages(reader: HistoryReader, database: Database) -> None:
-    pages = [asyncio.ensure_future(reader.page(ALICE, "e1", after)) for after in range(250)]
-    await reader.head(BOB)
-    assert database.asked == 1
-    await asyncio.gather(*pages)
-    assert database.asked == 2
+    pages = [reader.page(ALICE, "e1", after) for after in range(250)]
+    await asyncio.gather(*pages, reader.head(BOB))
+    first, second = database.requests
+    assert BOB in {request.stream for request in first}
+    assert {request.stream for request in second} == {ALICE}
 
 
 async def test_an_error_comes_to_everybody_and_the_next_batch_is_asked(
