@@ -146,7 +146,7 @@ class StoredEvent(models.Model):
         epoch, seq: None until it is numbered.
         frame: the text of the frame without its seq and count.
         unread: how many unread notifications the stream's user has, as of the numbering; None where the event does not
-            change that.
+            change that, UNCOUNTED (core/events.py) before it is numbered.
         leased_until: until then some process is publishing it, by the database's clock.
         confirmed_at: when the broker took it, or a later event of its stream that stands for it.
     """

@@ -20,6 +20,9 @@ from .texts import checked_group, checked_title, checked_url
 FRAME_MAX_BYTES: Final = 256 * 1024
 # A count of unread notifications stops here: beyond it people see "999+".
 UNREAD_MAX: Final = 1_000
+# In place of a count that is made when the event is numbered. Processes of a release that made none leave it there, and
+# a 0 would tell every page that has been away that all is read.
+UNCOUNTED: Final = -1
 # What numbering adds to a frame: a count and a 64-bit number.
 SEQ_MAX_BYTES: Final = len(f',"unread":{UNREAD_MAX}') + len(',"seq":') + 19
 # `type` is an AMQP short string: 255 bytes. Ids are words for programs, not texts.
@@ -162,9 +165,10 @@ def numbered(
 ) -> Event:
     """The durable event made of an ephemeral frame that `EventTemplate` made.
 
-    `unread` is how many unread notifications the user of the stream has, where the event is about that.
+    `unread` is how many unread notifications the user of the stream has, where the event is about that and somebody has
+    counted.
     """
-    count = "" if unread is None else f',"unread":{unread}'
+    count = "" if unread is None or unread == UNCOUNTED else f',"unread":{unread}'
     frame = f'{frame[:-1]}{count},"seq":{seq}}}'
     return Event(stream, event_id, frame, len(frame.encode()), mid, epoch, seq)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from django.db import connections, transaction
 
 from ..conf import realtime_settings
-from ..core.events import SEQ_MAX_BYTES, EventTemplate
+from ..core.events import SEQ_MAX_BYTES, UNCOUNTED, EventTemplate
 from ..core.names import Stream
 from ..tracing import enabled, new_mid, step
 from .process import publishing_process
@@ -57,8 +57,7 @@ def store(template: EventTemplate, targets: Sequence[Target], *, about_inbox: bo
             is_muted = stream in muted
             event = template.for_stream(stream, mid=new_mid(), ts=now, room_bytes=SEQ_MAX_BYTES, muted=is_muted)
             is_item = template.title is not None and user_id is not None and not is_muted
-            # 0 is to be counted when it is numbered.
-            unread = 0 if is_item or about_inbox else None
+            unread = UNCOUNTED if is_item or about_inbox else None
             events.append((stream, event.mid, event.id, event.frame, unread))
             if is_item:
                 item = (stream, user_id, event.mid, event.id, template.title, template.url or "", template.group)

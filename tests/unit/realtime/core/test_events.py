@@ -16,6 +16,7 @@ from apps.realtime.core.events import (
     FRAME_MAX_BYTES,
     ID_MAX_BYTES,
     SEQ_MAX_BYTES,
+    UNCOUNTED,
     UNREAD_MAX,
     DroppedBody,
     Event,
@@ -291,6 +292,10 @@ def test_a_count_stands_before_the_number() -> None:
     counted = numbered(STREAM, "x", event.frame, "m", "e1", 7, 0)
     assert counted.frame.endswith(',"ts":1.000,"unread":0,"seq":7}')
     assert counted.size == len(counted.frame)
+    # Numbered by a process that does not count.
+    assert numbered(STREAM, "x", event.frame, "m", "e1", 7, UNCOUNTED) == numbered(
+        STREAM, "x", event.frame, "m", "e1", 7
+    )
 
 
 @pytest.mark.parametrize("headers", [{"seq": 1}, {"epoch": "e"}, {"seq": 1, "epoch": "e"}])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from apps.realtime.core.events import UNCOUNTED
 from apps.realtime.models import StoredEvent
 from apps.realtime.publishing.inbox import MIDS_MAX, tell_change
 from apps.realtime.publishing.targets import user_target
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 def told() -> dict[str, Any]:
     row = StoredEvent.objects.get()
-    assert (row.stream, row.event_id, row.unread) == ("user.7", "inbox/CHANGED", 0)
+    assert (row.stream, row.event_id, row.unread) == ("user.7", "inbox/CHANGED", UNCOUNTED)
     frame: dict[str, Any] = json.loads(row.frame)
     assert "title" not in frame
     data: dict[str, Any] = frame["data"]

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from pytest_django import DjangoAssertNumQueries
 
 from apps.realtime.conf import realtime_settings
+from apps.realtime.core.events import UNCOUNTED
 from apps.realtime.models import InboxItem, StoredEvent
 from apps.realtime.publishing import inbox_retention
 from apps.realtime.publishing.inbox_retention import InboxPruner
@@ -43,7 +44,7 @@ def kept() -> list[str]:
 
 def told() -> list[tuple[str, list[str]]]:
     events = StoredEvent.objects.order_by("id")
-    assert all(event.event_id == "inbox/CHANGED" and event.unread == 0 for event in events)
+    assert all(event.event_id == "inbox/CHANGED" and event.unread == UNCOUNTED for event in events)
     return [(event.stream, json.loads(event.frame)["data"]["hidden"]) for event in events]
 
 

@@ -8,7 +8,7 @@ from django.test import TestCase, TransactionTestCase
 from pytest_django import DjangoAssertNumQueries
 
 from apps.realtime import EVERYONE, BadEvent, Topic, notify
-from apps.realtime.core.events import FRAME_MAX_BYTES, SEQ_MAX_BYTES, UNREAD_MAX, numbered
+from apps.realtime.core.events import FRAME_MAX_BYTES, SEQ_MAX_BYTES, UNCOUNTED, UNREAD_MAX, numbered
 from apps.realtime.core.names import Stream
 from apps.realtime.models import InboxItem, InboxMute, StoredEvent
 from apps.realtime.publishing import process as module
@@ -118,15 +118,15 @@ def test_a_title_puts_it_into_the_inbox_of_each_user_and_of_nobody_else(
     ]
     events = StoredEvent.objects.order_by("id")
     assert list(events.values_list("stream", "event_id", "unread")) == [
-        (f"user.{ann.pk}", "x", 0),
+        (f"user.{ann.pk}", "x", UNCOUNTED),
         ("all", "x", None),
-        (f"user.{ben.pk}", "x", 0),
+        (f"user.{ben.pk}", "x", UNCOUNTED),
         ("topic.news", "x", None),
-        (f"user.{ann.pk}", "y", 0),
+        (f"user.{ann.pk}", "y", UNCOUNTED),
         (f"user.{ann.pk}", "z", None),
     ]
     assert set(InboxItem.objects.values_list("mid", flat=True)) == set(
-        events.filter(unread=0).values_list("mid", flat=True)
+        events.filter(unread=UNCOUNTED).values_list("mid", flat=True)
     )
 
 
@@ -140,7 +140,7 @@ def test_who_has_muted_it_gets_the_event_without_its_texts_and_no_item(
     InboxMute.objects.create(stream=f"user.{ben.pk}", event_id="y")
     notify([ann, ben], "x", {"n": 1}, title="Hello", url="/x/")
     mine, other = StoredEvent.objects.order_by("id")
-    assert (mine.unread, other.unread) == (None, 0)
+    assert (mine.unread, other.unread) == (None, UNCOUNTED)
     frame = json.loads(mine.frame)
     assert (frame["data"], "title" in frame, "url" in frame) == ({"n": 1}, False, False)
     assert json.loads(other.frame)["title"] == "Hello"

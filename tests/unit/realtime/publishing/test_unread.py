@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.realtime import EVERYONE, Topic, notify
-from apps.realtime.core.events import UNREAD_MAX, Event
+from apps.realtime.core.events import UNCOUNTED, UNREAD_MAX, Event
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from apps.realtime.history import PageRequest, deployment_epoch, pages
 from apps.realtime.models import InboxItem, StoredEvent
@@ -91,7 +91,7 @@ def test_one_stays_in_whatever_order_they_are_committed_and_numbered(make_user: 
     for mid in mids:
         InboxItem.objects.create(stream=stream, user_id="1", mid=mid, event_id="x", title=mid[-1], group="g")
     for mid in reversed(mids):
-        StoredEvent.objects.create(stream=stream, event_id="x", mid=mid, frame='{"id":"x"}', unread=0)
+        StoredEvent.objects.create(stream=stream, event_id="x", mid=mid, frame='{"id":"x"}', unread=UNCOUNTED)
         assert counts(number([stream])) == [1]
         assert visible() == ["1"]
 
@@ -109,7 +109,10 @@ def test_an_error_leaves_everything_as_it_was(make_user: MakeUser) -> None:
 
     with connection.execute_wrapper(fail), pytest.raises(ZeroDivisionError):
         number([stream])
-    assert (visible(), list(StoredEvent.objects.values_list("seq", "unread"))) == (["One", "Two"], [(None, 0)] * 2)
+    assert (visible(), list(StoredEvent.objects.values_list("seq", "unread"))) == (
+        ["One", "Two"],
+        [(None, UNCOUNTED)] * 2,
+    )
     assert counts(number([stream])) == [1, 1]
     assert visible() == ["Two"]
 
