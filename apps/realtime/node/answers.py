@@ -136,7 +136,12 @@ class Answers:
                 wanted = await self._database.ask(_wanted, self._id)
                 if wanted:
                     # A moment too late rather than too early: what connected meanwhile may be closed, too.
-                    answers = [self._answer(request, loop.time() - request.age_secs) for request in wanted]
+                    looked_at = loop.time()
+                    answers = []
+                    for request in wanted:
+                        answers.append(self._answer(request, looked_at - request.age_secs))
+                        # Each goes through all sockets: what these have to do comes in between.
+                        await asyncio.sleep(0)
                     await self._database.ask(_write_down, self._id, answers)
                 self._outage.is_over()
             except Exception as error:

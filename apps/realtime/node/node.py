@@ -155,7 +155,7 @@ class Node:
         message = message_of(event)
         if isinstance(message, Asked):
             self.answers.look()
-        else:
+        elif message is not None:
             self.standing.changed(message)
 
     async def _end_numbering(self, stream: Stream, at: Cursor) -> None:

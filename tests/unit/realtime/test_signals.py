@@ -21,14 +21,14 @@ from tests.unit.conftest import MakeUser, RecordingPublisher
 # What is told is told after the commit.
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Told = Callable[[], list[Change | Asked]]
+Told = Callable[[], list[Change | Asked | None]]
 
 
 @pytest.fixture
 def told(published: RecordingPublisher) -> Told:
     """The changes that the nodes have been told since the last call."""
 
-    def take() -> list[Change | Asked]:
+    def take() -> list[Change | Asked | None]:
         events = list(published.events)
         published.events.clear()
         assert all(event.stream == CONTROL for event in events)

@@ -1,11 +1,12 @@
 """What our processes tell the nodes, and who else cannot (docs/security.md)."""
 
+import json
 from typing import Any
 
 import pytest
 
 from apps.realtime.core.control import Asked, Change, message_of
-from apps.realtime.core.events import DroppedBody, parse_body
+from apps.realtime.core.events import DroppedBody, Event, parse_body
 from apps.realtime.core.names import CONTROL, user_stream
 from tests.signing import SIGNER
 from tests.unit.realtime.core.driver import durable
@@ -32,6 +33,16 @@ def test_a_message_arrives_as_it_was_told(message: Change | Asked) -> None:
     came = parse_body(body, CONTROL, signed(body), SIGNER.is_genuine, mid="m1")
     assert came == sent
     assert message_of(came) == message
+
+
+def test_the_release_before_takes_a_request_for_the_change_of_nobody() -> None:
+    """It reads the data of every message, whatever its id."""
+    assert json.loads(Asked().event("m1").frame)["data"] == {"user": "", "topic": None}
+
+
+def test_what_a_later_release_tells_is_nothing() -> None:
+    frame = '{"id": "LATER", "data": null, "stream": "control", "mid": "m1"}'
+    assert message_of(Event(CONTROL, "LATER", frame, len(frame), "m1")) is None
 
 
 @pytest.mark.parametrize("headers", [{}, {"sig": 5}, {"sig": ""}, {"sig": "0" * 32}])

@@ -12,8 +12,9 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 
 from apps.realtime.core.control import Asked
+from apps.realtime.core.events import Event
 from apps.realtime.core.live import LiveSession, loaded
-from apps.realtime.core.names import user_stream
+from apps.realtime.core.names import CONTROL, user_stream
 from apps.realtime.core.session import Identity, Instant, Session
 from apps.realtime.node import answers as module
 from apps.realtime.node.answers import LOOK_ALONE_SECS, Answers
@@ -305,6 +306,23 @@ async def test_more_requests_than_one_look_takes_are_all_answered(monkeypatch: p
 
 
 @virtual_time
+async def test_it_answers_one_request_in_a_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    answer = Answers._answer
+
+    def answer_and_note(*args: Any) -> Any:
+        log.append("answer")
+        asyncio.get_running_loop().call_soon(log.append, "others")
+        return answer(*args)
+
+    monkeypatch.setattr(Answers, "_answer", answer_and_note)
+    async with running() as rig:
+        NodeRequest.objects.bulk_create([NodeRequest(kind="sessions") for _ in range(2)])
+        await rig.ask()
+    assert log == ["answer", "others"] * 3
+
+
+@virtual_time
 async def test_it_looks_by_itself_every_30_s_and_each_second_without_a_broker() -> None:
     async with running() as rig:
         NodeRequest.objects.create(kind="kick", sid="0" * 16)
@@ -345,3 +363,7 @@ async def test_the_broker_s_word_reaches_it_and_so_does_its_absence(make_node: M
     node.answers._asked.clear()
     node._control(None)
     assert node.answers._asked.is_set()
+    node.answers._asked.clear()
+    # Of a later release.
+    node._control(Event(CONTROL, "LATER", '{"data": null}', 14))
+    assert not node.answers._asked.is_set()
