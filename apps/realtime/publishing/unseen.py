@@ -6,7 +6,7 @@ relays may do it at once.
 
 import logging
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
@@ -48,6 +48,8 @@ class UnseenWatch:
         # A receiver that hangs keeps no process from ending.
         self._thread = threading.Thread(target=self._run, name="message-flow-unseen", daemon=True)
         self._failing = False
+        # Up to where a walk through what is due has come: time and id.
+        self._after: tuple[datetime, int] | None = None
 
     def start(self) -> None:
         """Begin; to be called once."""
@@ -61,21 +63,32 @@ class UnseenWatch:
             self._thread.join(EXIT_SECS)
 
     def turn(self) -> bool:
-        """Tell what is due, a batch for each user; True when there may be more.
+        """Tell what is due, a batch for each user; True when there may be more that can be told now.
+
+        The next turn looks at what comes after, and begins anew at the end: users whose stream is locked, or not
+        numbered yet, keep it from nobody.
 
         Raises:
             django.db.Error: what was not told by then is told later.
         """
         if self._after_secs is None:
             return False
-        due = self._rows().filter(due_at__lte=Now()).order_by("due_at").values_list("stream", flat=True)
-        streams = list(due[:LOOK_ROWS])
-        for stream in dict.fromkeys(streams):
+        due = self._rows().filter(due_at__lte=Now()).order_by("due_at", "id")
+        if self._after is not None:
+            at, id = self._after
+            due = due.filter(due_at__gte=at).exclude(due_at=at, id__lte=id)
+        found = list(due.values_list("stream", "due_at", "id")[:LOOK_ROWS])
+        is_full = len(found) == LOOK_ROWS
+        self._after = found[-1][1:] if is_full else None
+        claimed = False
+        for stream in dict.fromkeys(stream for stream, _, _ in found):
             if self._stopping.is_set():
                 break
-            if items := self._claim(stream, timedelta(seconds=self._after_secs)):
+            items = self._claim(stream, timedelta(seconds=self._after_secs))
+            if items is not None:
+                claimed = True
                 self._tell(items)
-        return len(streams) == LOOK_ROWS
+        return is_full and claimed
 
     def _run(self) -> None:
         assert self._after_secs is not None
@@ -100,8 +113,11 @@ class UnseenWatch:
             logger.info("Unseen notifications are told again")
         return more
 
-    def _claim(self, stream: str, after: timedelta) -> list[InboxItem]:
-        """The due items of a user that nobody has seen, newest first and leased. What else is due is done with."""
+    def _claim(self, stream: str, after: timedelta) -> list[InboxItem] | None:
+        """The due items of a user that nobody has seen, newest first and leased. What else is due is done with.
+
+        None: the stream has no number yet, or somebody else has its lock.
+        """
         with transaction.atomic(using=self._alias):
             # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
             StreamRow.objects.using(self._alias).filter(name="").update(floor=0)
@@ -109,7 +125,7 @@ class UnseenWatch:
             locked = StreamRow.objects.using(self._alias).filter(name=stream).select_for_update(skip_locked=True)
             found = list(locked.annotate(now=Now()))
             if not found:
-                return []
+                return None
             [row] = found
             now = row.now
             waiting = self._rows().filter(stream=stream)
@@ -149,6 +165,8 @@ class UnseenWatch:
         return {*behind, *unnumbered}
 
     def _tell(self, items: list[InboxItem]) -> None:
+        if not items:
+            return
         user = _active_user(items[0].user_id)
         if user is not None:
             answers = notification_unseen.send_robust(

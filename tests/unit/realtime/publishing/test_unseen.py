@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import OperationalError
 from django.db.models import F
+from django.db.models.functions import Now
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from apps.realtime import EVERYONE, Topic, notification_unseen, notify
@@ -287,6 +288,28 @@ def test_a_batch_is_bounded(
     assert watch.turn() is True
     assert told == [(alice, ["6", "5", "4"], 5)]
     assert (watch.turn(), len(told), waiting()) == (False, 1, 0)
+
+
+def test_users_whose_stream_has_no_number_keep_it_from_nobody(
+    watch: UnseenWatch, told: Told, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_ROWS", 2)
+    # They are due in one moment, as those of one `notify` are: also what has the same time comes later.
+    blocked = [make_user("alice"), make_user("bob")]
+    notify(blocked, "x", title="not numbered")
+    others = [make_user("carol"), make_user("dave"), make_user("erin")]
+    for user in others:
+        tell(user, "x")
+    Unseen.objects.update(due_at=Now() - timedelta(seconds=1))
+    # Nothing was claimed: no turn follows at once.
+    assert (watch.turn(), told) == (False, [])
+    assert (watch.turn(), [user for user, _, _ in told]) == (True, others[:2])
+    assert (watch.turn(), [user for user, _, _ in told]) == (False, others)
+    # It begins anew.
+    assert (watch.turn(), waiting()) == (False, 2)
+    number([user_target(str(user.pk)).stream for user in blocked])
+    assert watch.turn() is False
+    assert (watch.turn(), [user for user, _, _ in told[3:]], waiting()) == (True, blocked, 0)
 
 
 def test_idle_it_costs_one_query_and_a_user_costs_the_same_whatever_the_number_of_items(
