@@ -56,6 +56,9 @@ SCHEDULED_LATE: Final = Gauge(
     "How long ago the oldest scheduled event was due that is not fired; 0 without one",
     multiprocess_mode="livemax",
 )
+SCHEDULED_FAILED: Final = Counter(
+    "realtime_scheduled_failed", "Scheduled events that were set aside because they cannot be stored"
+)
 BACKLOG: Final = Gauge(
     "realtime_backlog_events",
     "Durable events that wait, by stage; 10,000 at most",

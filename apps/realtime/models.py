@@ -191,10 +191,11 @@ class ScheduledEvent(models.Model):
         handle: by which its caller cancels it; nobody can guess it.
         data: as JSON.
         targets: stream, and user id or None, of each recipient.
+        failed_at: when it turned out that it cannot be stored; the relay leaves it alone from then on.
     """
 
     handle = models.CharField(max_length=32, unique=True)
-    due_at = models.DateTimeField(db_index=True)
+    due_at = models.DateTimeField()
     event_id = models.CharField(max_length=255)
     data = models.TextField()
     title = models.TextField(null=True)  # noqa: DJ001 - NULL is "none given": an empty one is in the frame
@@ -203,9 +204,18 @@ class ScheduledEvent(models.Model):
     group = models.TextField(null=True, db_column="group_key")  # noqa: DJ001 - as above
     targets = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())
+    failed_at = models.DateTimeField(null=True)
 
     class Meta:
         app_label = "message_flow"
+        indexes: ClassVar = [
+            models.Index(fields=["due_at", "id"], name="message_flow_due", condition=models.Q(failed_at__isnull=True)),
+            models.Index(
+                fields=["failed_at"],
+                name="message_flow_set_aside",
+                condition=models.Q(failed_at__isnull=False),
+            ),
+        ]
 
     objects: ClassVar[models.Manager["ScheduledEvent"]]
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
@@ -29,7 +29,7 @@ from .asking import forget_old
 from .backlog import measure
 from .inbox_retention import InboxPruner
 from .retention import Pruner
-from .scheduled import fire_due
+from .scheduled import fire_due, forget_set_aside
 from .sequencer import number
 from .settlement import Place, confirm, release
 from .unseen import UnseenWatch
@@ -37,7 +37,7 @@ from .unseen import UnseenWatch
 logger = logging.getLogger(__name__)
 
 EVERY_SECS: Final = 1.0
-# Between two looks at what nodes were asked.
+# Between two looks at what nodes were asked, and what was set aside.
 FORGET_EVERY_SECS: Final = 60.0
 # A process that lives has numbered its events after some milliseconds.
 ABANDONED_AFTER: Final = timedelta(seconds=2)
@@ -75,6 +75,7 @@ class Relay:
         self.problem: str | None = None
         self._alive = alive
         self._alias = conf.database
+        self._max_age = timedelta(seconds=conf.history_max_age_secs)
         self._lease = timedelta(seconds=conf.lease_secs)
         self._publisher = publisher
         self._every_secs = every_secs
@@ -119,11 +120,22 @@ class Relay:
                 more = self._turn()
                 walked = walked or self._pruner.walked
                 if self.problem is None and walked and not (more or self._in_flight):
-                    return None
+                    return self._tell_unseen(deadline)
                 self._wait(0.1, more=more)
             return self.problem or self._publisher.problem or f"it took longer than {within_secs:.0f} s"
         finally:
             self._finish()
+
+    def _tell_unseen(self, deadline: float) -> str | None:
+        """Tell what is due of unseen notifications; returns why some are left, None when none is that can be told."""
+        try:
+            while self._unseen.turn():
+                self._alive()
+                if self._stopping or time.monotonic() > deadline:
+                    return "some unseen notifications are not told"
+        except Error as error:
+            return f"unseen notifications: {type(error).__name__}: {error}"
+        return None
 
     def stop(self) -> None:
         """End `run` soon; from any thread, or a signal handler."""
@@ -244,7 +256,9 @@ class Relay:
     def _prune(self) -> bool:
         if time.monotonic() < self._prune_at:
             return False
-        if self._pruner.turn() or self._inbox_pruner.turn():
+        # Both: a backlog of one keeps nothing from the other.
+        more = [self._pruner.turn(), self._inbox_pruner.turn()]
+        if any(more):
             return True
         self._prune_at = time.monotonic() + EVERY_SECS
         return False
@@ -258,6 +272,7 @@ class Relay:
     def _forget(self) -> bool:
         if time.monotonic() >= self._forget_at:
             forget_old()
+            forget_set_aside(self._max_age)
             self._forget_at = time.monotonic() + FORGET_EVERY_SECS
         return False
 

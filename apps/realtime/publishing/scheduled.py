@@ -7,13 +7,13 @@ The call checks and encodes everything and stores one row. When its time has com
 import json
 import logging
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import DataError, Error, connections, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils.asyncio import async_unsafe
@@ -84,10 +84,10 @@ async def acancel_scheduled(handle: str) -> bool:
 def fire_due() -> bool:
     """Store the events that are due, by the database's clock; True when there is more to do at once.
 
-    What somebody else is firing or cancelling is left to them. One that cannot be stored keeps none of the others.
+    What somebody else is firing or cancelling is left to them. One that cannot be stored, now or ever, is set aside.
 
     Raises:
-        RuntimeError: why one could not be stored; it stays.
+        RuntimeError: the database has refused one, which stays; the others are stored.
         django.db.Error: the database gave no answer; nothing has changed.
     """
     late_secs = _late_secs()
@@ -97,7 +97,8 @@ def fire_due() -> bool:
     alias = realtime_settings().database
     until = time.monotonic() + BATCH_SECS
     looked_at = 0
-    failure: Exception | None = None
+    refusal: Error | None = None
+    set_aside: dict[int, Exception] = {}
     with transaction.atomic(using=alias, durable=True):
         # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
         _rows().filter(handle="").update(handle="")
@@ -110,12 +111,28 @@ def fire_due() -> bool:
                 with transaction.atomic(using=alias):
                     _fire(row)
             except Exception as error:
-                if failure is None:
-                    failure = RuntimeError(f"the scheduled event {row.pk} cannot be stored: {error!r}")
-                    failure.__cause__ = error
-    if failure is not None:
-        raise failure
+                # A value that the database does not take will not change; whatever else it says may have passed soon.
+                if isinstance(error, Error) and not isinstance(error, DataError):
+                    refusal = refusal or error
+                else:
+                    set_aside[row.pk] = error
+        if set_aside:
+            _rows().filter(pk__in=set_aside).update(failed_at=Now())
+    for pk, reason in set_aside.items():
+        logger.error("The scheduled event %d cannot be stored and is set aside: %r", pk, reason)
+    metrics.SCHEDULED_FAILED.inc(len(set_aside))
+    if refusal is not None:
+        raise RuntimeError(f"a scheduled event cannot be stored: {refusal!r}") from refusal
     return looked_at < len(due) or len(due) == ROWS_A_BATCH
+
+
+def forget_set_aside(max_age: timedelta) -> None:
+    """Delete what was set aside longer ago than that.
+
+    Raises:
+        django.db.Error: nothing has changed.
+    """
+    _rows().filter(failed_at__lt=Now() - max_age).delete()
 
 
 def _fire(row: "ScheduledEvent") -> None:
@@ -141,7 +158,7 @@ def _late_secs() -> float | None:
 
 
 def _due() -> "QuerySet[ScheduledEvent]":
-    return _rows().filter(due_at__lte=Now()).order_by("due_at", "id")
+    return _rows().filter(failed_at__isnull=True, due_at__lte=Now()).order_by("due_at", "id")
 
 
 def _rows() -> "QuerySet[ScheduledEvent]":

@@ -123,7 +123,7 @@ class CapturingProcess(PublishingProcess):
             django.db.Error: the rows could not be stored.
         """
         rows = ScheduledEvent.objects.using(realtime_settings().database)
-        due = rows.filter(due_at__lte=stored_time(until)).order_by("due_at", "id")
+        due = rows.filter(failed_at__isnull=True, due_at__lte=stored_time(until)).order_by("due_at", "id")
         for key in list(due.values_list("pk", flat=True)):
             rows.filter(pk=key).update(due_at=Now())
             fire_due()

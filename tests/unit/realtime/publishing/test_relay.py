@@ -13,20 +13,20 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 from django.utils.timezone import now
 from prometheus_client import REGISTRY
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
-from apps.realtime import EVERYONE, cancel_scheduled, notify
+from apps.realtime import EVERYONE, cancel_scheduled, notification_unseen, notify
 from apps.realtime.conf import realtime_settings
 from apps.realtime.core.events import Event
 from apps.realtime.core.names import Stream
-from apps.realtime.models import StoredEvent
+from apps.realtime.models import InboxItem, ScheduledEvent, StoredEvent, Unseen
 from apps.realtime.models import Stream as StreamRow
 from apps.realtime.node_models import NodeRequest
 from apps.realtime.publishing import relay as module
 from apps.realtime.publishing.relay import EmbeddedRelay, Relay
 from apps.realtime.publishing.sequencer import number
 from apps.realtime.publishing.settlement import confirm
-from tests.unit.conftest import RecordingPublisher
+from tests.unit.conftest import MakeUser, RecordingPublisher
 
 ALICE, BOB = "user.1", "user.2"
 LONG_AGO = timedelta(hours=1)
@@ -237,6 +237,58 @@ def test_it_fires_what_is_due(relay: Relay, publisher: RecordingPublisher) -> No
     StoredEvent.objects.update(created_at=Now() - LONG_AGO)
     turn(relay)
     assert take(publisher) == [("all", 1)]
+
+
+@pytest.mark.django_db
+def test_what_can_never_be_stored_is_no_problem_of_the_relay(relay: Relay) -> None:
+    notify(EVERYONE, "x", at=now() - LONG_AGO)
+    ScheduledEvent.objects.update(event_id="AUTH OK")
+    turn(relay)
+    ScheduledEvent.objects.update(failed_at=Now() - timedelta(days=8))
+    relay._forget_at = 0
+    turn(relay)
+    assert not ScheduledEvent.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_backlog_of_history_keeps_no_inbox_from_being_pruned(
+    relay: Relay, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify(make_user(), "x", title="old")
+    InboxItem.objects.update(created_at=Now() - timedelta(days=10_000))
+    monkeypatch.setattr(relay._pruner, "turn", lambda: True)
+    assert relay._turn() is True
+    assert not InboxItem.objects.exists()
+
+
+@pytest.mark.django_db
+def test_once_tells_of_what_is_unseen(
+    publisher: RecordingPublisher, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REALTIME_UNSEEN_AFTER_SECS = 900.0
+    told: list[str] = []
+
+    def receive(items: list[InboxItem], **kwargs: Any) -> None:
+        told.extend(item.title for item in items)
+
+    notify(make_user(), "x", title="unseen")
+    number([Stream(Unseen.objects.get().stream)])
+    StoredEvent.objects.update(confirmed_at=Now())
+    Unseen.objects.update(due_at=Now())
+    relay = Relay(realtime_settings(), publisher)
+    notification_unseen.connect(receive)
+    try:
+        assert (relay.run_once(10), told) == (None, ["unseen"])
+    finally:
+        notification_unseen.disconnect(receive)
+
+    def away() -> bool:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(relay._unseen, "turn", away)
+    assert relay.run_once(10) == "unseen notifications: OperationalError: away"
+    monkeypatch.setattr(relay._unseen, "turn", lambda: True)
+    assert relay.run_once(0.3) == "some unseen notifications are not told"
 
 
 @pytest.mark.django_db

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connection, transaction
+from django.db import DataError, OperationalError, connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
@@ -29,7 +29,7 @@ from apps.realtime.core.events import FRAME_MAX_BYTES
 from apps.realtime.core.names import Stream
 from apps.realtime.models import ScheduledEvent, StoredEvent
 from apps.realtime.publishing import scheduled as module
-from apps.realtime.publishing.scheduled import fire_due
+from apps.realtime.publishing.scheduled import fire_due, forget_set_aside
 from apps.realtime.publishing.store import store
 from apps.realtime.topics import TopicRegistry
 from tests.unit.conftest import MakeUser, Woken
@@ -241,25 +241,74 @@ def test_many_are_fired_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (fire_due(), fire_due(), StoredEvent.objects.count()) == (True, False, 9)
 
 
-@pytest.mark.django_db
-def test_one_that_cannot_be_stored_stays_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    for event_id in ("a", "broken", "b"):
-        notify(EVERYONE, event_id, at=now() - HOUR)
-    broken = ScheduledEvent.objects.get(event_id="broken")
+def half(error: Exception) -> Any:
+    """A `store` that raises after it has stored what is called broken."""
 
-    def half(template: Any, targets: Any) -> None:
+    def store_and_raise(template: Any, targets: Any) -> None:
         store(template, targets)
         if template.event_id == "broken":
-            raise ZeroDivisionError("half of it is stored")
+            raise error
 
-    monkeypatch.setattr(module, "store", half)
+    return store_and_raise
+
+
+@pytest.mark.django_db
+def test_one_that_the_database_refuses_stays_and_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for event_id in ("a", "broken", "b"):
+        notify(EVERYONE, event_id, at=now() - HOUR)
+    monkeypatch.setattr(module, "store", half(OperationalError("half of it is stored")))
     for _ in range(2):
-        with pytest.raises(RuntimeError, match=rf"event {broken.pk} .*half of it"):
+        with pytest.raises(RuntimeError, match=r"scheduled event cannot .*half of it"):
             fire_due()
         assert stored() == [("all", "a"), ("all", "b")]
     monkeypatch.setattr(module, "store", store)
     fire_due()
     assert stored() == [("all", "a"), ("all", "b"), ("all", "broken")]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("error", [BadEvent("too\nlarge"), ZeroDivisionError(), DataError()], ids=repr)
+def test_what_no_retry_can_cure_is_set_aside_whole(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    notify(EVERYONE, "a", at=now() - HOUR)
+    handle = notify(EVERYONE, "broken", at=now() - HOUR)
+    row = ScheduledEvent.objects.get(handle=handle)
+    monkeypatch.setattr(module, "store", half(error))
+    failed = metrics.SCHEDULED_FAILED._value.get
+    before = failed()
+    assert (fire_due(), fire_due()) == (False, False)
+    assert (stored(), failed() - before) == ([("all", "a")], 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The scheduled event {row.pk} cannot be stored and is set aside: {error!r}"
+    ]
+    fire_due()
+    assert metrics.SCHEDULED_LATE._value.get() == 0
+    # Once its cause is gone, somebody may give it another try.
+    monkeypatch.setattr(module, "store", store)
+    ScheduledEvent.objects.update(failed_at=None)
+    fire_due()
+    assert stored() == [("all", "a"), ("all", "broken")]
+
+
+@pytest.mark.django_db
+def test_a_batch_of_ids_that_became_reserved_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_A_BATCH", 2)
+    handles = [notify(EVERYONE, "x", at=now() - 2 * HOUR) for _ in range(2)]
+    ScheduledEvent.objects.update(event_id="AUTH OK")
+    notify(EVERYONE, "later", at=now() - HOUR)
+    assert (fire_due(), fire_due(), stored()) == (True, False, [("all", "later")])
+    assert [cancel_scheduled(handle) for handle in handles] == [True, True]
+
+
+@pytest.mark.django_db
+def test_what_was_set_aside_is_kept_for_some_time() -> None:
+    for event_id, ago in (("old", 3 * HOUR), ("young", HOUR)):
+        notify(EVERYONE, event_id, at=now() - 4 * HOUR)
+        ScheduledEvent.objects.filter(event_id=event_id).update(failed_at=now() - ago)
+    notify(EVERYONE, "due", at=now() - 4 * HOUR)
+    forget_set_aside(2 * HOUR)
+    assert set(ScheduledEvent.objects.values_list("event_id", flat=True)) == {"young", "due"}
 
 
 @pytest.mark.django_db
