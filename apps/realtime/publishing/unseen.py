@@ -6,7 +6,7 @@ relays may do it at once.
 
 import logging
 import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
@@ -48,8 +48,8 @@ class UnseenWatch:
         # A receiver that hangs keeps no process from ending.
         self._thread = threading.Thread(target=self._run, name="message-flow-unseen", daemon=True)
         self._failing = False
-        # Up to where a walk through what is due has come: time and id.
-        self._after: tuple[datetime, int] | None = None
+        # Of what is due, the oldest rows that this walk has found nothing to do about.
+        self._passed_over = 0
 
     def start(self) -> None:
         """Begin; to be called once."""
@@ -73,22 +73,20 @@ class UnseenWatch:
         """
         if self._after_secs is None:
             return False
-        due = self._rows().filter(due_at__lte=Now()).order_by("due_at", "id")
-        if self._after is not None:
-            at, id = self._after
-            due = due.filter(due_at__gte=at).exclude(due_at=at, id__lte=id)
-        found = list(due.values_list("stream", "due_at", "id")[:LOOK_ROWS])
-        is_full = len(found) == LOOK_ROWS
-        self._after = found[-1][1:] if is_full else None
-        claimed = False
-        for stream in dict.fromkeys(stream for stream, _, _ in found):
+        due = self._rows().filter(due_at__lte=Now()).order_by("due_at", "id").values_list("stream", flat=True)
+        streams = list(due[self._passed_over : self._passed_over + LOOK_ROWS])
+        claimed: set[str] = set()
+        for stream in dict.fromkeys(streams):
             if self._stopping.is_set():
                 break
             items = self._claim(stream, timedelta(seconds=self._after_secs))
             if items is not None:
-                claimed = True
+                claimed.add(stream)
                 self._tell(items)
-        return is_full and claimed
+        is_full = len(streams) == LOOK_ROWS
+        # What was claimed is due no more.
+        self._passed_over = self._passed_over + sum(stream not in claimed for stream in streams) if is_full else 0
+        return is_full and bool(claimed)
 
     def _run(self) -> None:
         assert self._after_secs is not None
