@@ -1,6 +1,7 @@
 """A server from nothing to nothing: installed, broken, upgraded and cleared, under a systemd (docs/operations.md)."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from ops.services import wait_for
 from tests.services.rigs.people import Person
 from tests.stack.follower import Follower
-from tests.systemd.machine import Machine
+from tests.systemd.machine import ROOT, Machine
 
 INSTALL = "/root/checkout/ops/install"
 MANAGE = "/opt/message-flow/current/ops/manage"
@@ -91,9 +92,12 @@ def test_the_site_is_up(before: set[str], server: Machine, alice: Person, follow
     [style] = re.findall(r'href="(/static/css/site\.[0-9a-f]{12}\.css)"', page)
     assert "immutable" in alice.get(style).headers["Cache-Control"]
     assert alice.get("/metrics").status == 404
-    # For Prometheus on this machine: all workers of the web process, the relay, a node.
-    for port in (9101, 9190, 9191):
-        assert "realtime_" in Person(f"http://localhost:{port}").get("/metrics").body
+    # Whoever Prometheus is told to ask answers it: nodes, web process, relay, broker.
+    targets = re.findall(r"127\.0\.0\.1:\d+", (ROOT / "ops/prometheus/prometheus.yml").read_text())
+    assert len(targets) == 5
+    for target in targets:
+        asked = Person(f"http://{target}").get("/metrics")
+        assert (asked.status, bool(re.search("^(realtime|rabbitmq)_", asked.body, re.MULTILINE))) == (200, True), target
     notified(server, follower, "first/EVENT")
 
 
@@ -137,11 +141,12 @@ def test_the_broker_lets_each_user_do_its_own_and_no_more(server: Machine) -> No
         "message-flow-publish",
         "[]",
     ]
-    # Its network is ours: whoever listens on 5672, which is 1628 there, does it on 127.0.0.1.
+    # Its network is ours: whoever listens on 5672 and 15692, 1628 and 3D4C there, does it on 127.0.0.1.
     lines = [
         line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().split("\n")[1:-1]
     ]
-    assert [line[1] for line in lines if line[1].endswith(":1628") and line[3] == "0A"] == ["0100007F:1628"]
+    for port in ("1628", "3D4C"):
+        assert [line[1] for line in lines if line[1].endswith(f":{port}") and line[3] == "0A"] == [f"0100007F:{port}"]
 
 
 def test_running_it_again_changes_nothing(server: Machine) -> None:
@@ -181,17 +186,67 @@ def test_what_hangs_is_ended_by_its_watchdog_and_is_back(server: Machine, follow
     notified(server, follower, "after/HANG")
 
 
-def test_a_release_that_cannot_run_changes_nothing(server: Machine, follower: Follower) -> None:
-    started, ran = pids(server), releases(server)
-    views = server.tree / "root/checkout/apps/demo/views.py"
-    right = views.read_text()
-    views.write_text("raise RuntimeError('a mistake')\n")
+def configured(machine: Machine) -> str:
+    """Each file of systemd's and nginx's, and since when it has been there; and where `current` leads."""
+    places = ("/etc/systemd/system", "/etc/nginx/conf.d", "/opt/message-flow/current")
+    return machine.run("find", *places, "!", "-type", "d", "-printf", "%p %T@ %l\n").stdout
+
+
+@pytest.fixture
+def checkout(server: Machine) -> Iterator[Path]:
+    """The checkout to make mistakes in; whole again afterwards."""
+    checkout = server.tree / "root/checkout"
+    kept = server.tree / "root/kept"
+    shutil.copytree(checkout, kept)
+    yield checkout
+    shutil.rmtree(checkout)
+    kept.rename(checkout)
+
+
+_MIGRATION = """
+from django.db import migrations
+class Migration(migrations.Migration):
+    dependencies = [("demo", "0003_news_are_inert")]
+    operations = [migrations.RunSQL("SELECT * FROM a_mistake")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [("apps/demo/views.py", "raise RuntimeError('a_mistake')\n"), ("apps/demo/migrations/0004_bad.py", _MIGRATION)],
+)
+def test_a_release_that_cannot_run_changes_nothing(server: Machine, checkout: Path, module: str, text: str) -> None:
+    started, ran, had = pids(server), releases(server), configured(server)
+    (checkout / module).write_text(text)
+    for part in (
+        "ops/systemd/message-flow-web.service",
+        "ops/systemd/message-flow.target",
+        "ops/nginx/message-flow.conf",
+    ):
+        (checkout / part).write_text((checkout / part).read_text() + "# new\n")
     failed = server.run(INSTALL, check=False)
     assert failed.returncode != 0
-    assert "a mistake" in failed.stdout + failed.stderr
-    assert (pids(server), releases(server)) == (started, ran)
-    views.write_text(right)
-    assert "nothing to do" in server.run(INSTALL).stdout
+    assert "a_mistake" in failed.stdout + failed.stderr
+    assert (pids(server), releases(server), configured(server)) == (started, ran, had)
+    # Nor for the one that runs.
+    assert "nothing to do" in server.run("/opt/message-flow/current/ops/install").stdout
+
+
+def test_a_release_that_does_not_become_ready_leaves_the_way_back(
+    server: Machine, checkout: Path, follower: Follower
+) -> None:
+    [good] = set(releases(server))
+    (checkout / "project/asgi.py").write_text("raise RuntimeError('a mistake')\n")
+    # The second run must not take the broken one for the one to go back to.
+    for _ in range(2):
+        failed = server.run(INSTALL, check=False)
+        assert failed.returncode != 0
+        assert f"Go back: {good}/ops/install" in failed.stderr
+        assert releases(server)[-1] == good
+    assert "runs: https" in server.run(f"{good}/ops/install").stdout
+    assert set(releases(server)) == {good}
+    assert "nothing to do" in server.run(f"{good}/ops/install").stdout
+    notified(server, follower, "after/BROKEN")
 
 
 @pytest.fixture
