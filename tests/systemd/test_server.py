@@ -228,7 +228,7 @@ def test_a_release_that_cannot_run_changes_nothing(server: Machine, checkout: Pa
     assert failed.returncode != 0
     assert "a_mistake" in failed.stdout + failed.stderr
     assert (pids(server), releases(server), configured(server)) == (started, ran, had)
-    # Nor for the one that runs.
+    # Nor is the one that runs taken for one that is to be finished.
     assert "nothing to do" in server.run("/opt/message-flow/current/ops/install").stdout
 
 
