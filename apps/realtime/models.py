@@ -119,6 +119,8 @@ class Stream(models.Model):
         head: the highest seq that was given.
         floor: the highest seq that was trimmed away.
         changed_at: by the database's clock, a moment before the change was committed.
+        crowded: of a group in the inbox of the stream's user more than the newest item may be visible: somebody held
+            them at the last numbering (publishing/unread.py).
     """
 
     name = models.CharField(primary_key=True, max_length=255)
@@ -126,6 +128,7 @@ class Stream(models.Model):
     head = models.BigIntegerField(default=0)
     floor = models.BigIntegerField(default=0)
     changed_at = models.DateTimeField(db_default=Now(), db_index=True)
+    crowded = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         app_label = "message_flow"

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db import DEFAULT_DB_ALIAS, router
+from django.db import DEFAULT_DB_ALIAS, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -63,8 +63,10 @@ def user_saved(
 @receiver(post_delete, sender=settings.AUTH_USER_MODEL, dispatch_uid="message_flow.user_deleted")
 def user_deleted(instance: Any, using: str, **kwargs: Any) -> None:
     """Sent while the object still has its key."""
-    forget(user_target(str(instance.pk)))
-    announce(Change(str(instance.pk)), using=using)
+    user_id = str(instance.pk)
+    # Behind the commit: until then somebody would wait for rows that were locked here, and a rollback keeps them.
+    transaction.on_commit(lambda: forget(user_target(user_id)), using=using, robust=True)
+    announce(Change(user_id), using=using)
 
 
 @receiver(m2m_changed, dispatch_uid="message_flow.rights_changed")

@@ -4,29 +4,33 @@ Each is one transaction, of the user's own rows and the event that tells every t
 to somebody else, change nothing and are not told apart.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from ..conf import realtime_settings
 from ..core.errors import BadEvent
 from ..core.events import check_event_id
-from ..models import InboxItem, InboxMute
+from ..models import Acknowledged, InboxItem, InboxMute
 from ..publishing.inbox import tell_change
 from ..publishing.targets import Target
-from .listing import handles, items
+from .listing import handles, in_index_order, items
 from .models import UNREAD, VISIBLE
+
+logger = logging.getLogger(__name__)
 
 # Mutes of one user; they are made of whatever a browser sends.
 MUTES_MAX: Final = 200
 # Items of one statement.
 _IDS_PER_UPDATE: Final = 5_000
+_ITEMS_PER_DELETE: Final = 500
 _UNDO: Final = "%Y%m%d%H%M%S%f"
 _UNDO_SHAPE: Final = re.compile(r"[0-9]{20}")
 
@@ -100,9 +104,30 @@ def unmute(target: Target, event_id: str) -> None:
 
 
 def forget(target: Target) -> None:
-    """Delete all that is kept of a user's inbox: the user is gone."""
-    items(target.stream).delete()
-    _mutes(target).delete()
+    """Delete all that is kept of a user's inbox, in small transactions: the user is gone.
+
+    An error is logged, not raised: what is left goes when it is old.
+    """
+    try:
+        while _forget_some(target):
+            pass
+        _mutes(target).delete()
+        Acknowledged.objects.using(realtime_settings().database).filter(stream=target.stream).delete()
+    except Error:
+        logger.exception("The inbox of a user who was deleted stays until it is old")
+
+
+def _forget_some(target: Target) -> bool:
+    """Delete a part of the items; whether there may be more."""
+    mine = items(target.stream)
+    with _transaction():
+        # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
+        mine.filter(mid="").update(hidden=True)
+        # Locked in the order of ids as everywhere, found in that of an index.
+        some = list(in_index_order(target.stream)[:_ITEMS_PER_DELETE])
+        ids = list(mine.filter(id__in=some).order_by("id").select_for_update().values_list("id", flat=True))
+        mine.filter(id__in=ids).delete()
+    return len(some) == _ITEMS_PER_DELETE
 
 
 def _read(target: Target, rows: QuerySet[InboxItem]) -> str | None:

@@ -56,6 +56,12 @@ def _newest(stream: Stream) -> QuerySet[InboxItem]:
     return rows.filter(stream__gte=stream, stream__lte=stream).order_by("-stream", "-id")
 
 
+def in_index_order(stream: Stream) -> QuerySet[InboxItem, int]:
+    """The ids of all of a user's items, in an order in which a few are found as fast as many (see above)."""
+    rows = InboxItem.objects.using(realtime_settings().database).filter(stream__gte=stream, stream__lte=stream)
+    return rows.order_by("stream", "read_at").values_list("id", flat=True)
+
+
 def items(stream: Stream) -> QuerySet[InboxItem]:
     """All of a user's items."""
     return InboxItem.objects.using(realtime_settings().database).filter(stream=stream)

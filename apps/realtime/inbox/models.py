@@ -53,9 +53,8 @@ class InboxItem(models.Model):
                 name="message_flow_inbox_group",
                 condition=models.Q(hidden=False, group__isnull=False),
             ),
-            models.Index(
-                fields=["stream", "read_at"], name="message_flow_inbox_read", condition=models.Q(read_at__isnull=False)
-            ),
+            # Of all items: those of a user who is deleted are found by it.
+            models.Index(fields=["stream", "read_at"], name="message_flow_inbox_read"),
         ]
 
     objects: ClassVar[models.Manager["InboxItem"]]

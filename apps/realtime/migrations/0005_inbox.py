@@ -13,6 +13,11 @@ class Migration(migrations.Migration):
             name="unread",
             field=models.IntegerField(null=True),
         ),
+        migrations.AddField(
+            model_name="stream",
+            name="crowded",
+            field=models.BooleanField(db_default=False, default=False),
+        ),
         migrations.CreateModel(
             name="InboxItem",
             fields=[
@@ -49,11 +54,7 @@ class Migration(migrations.Migration):
                         fields=["stream", "group"],
                         name="message_flow_inbox_group",
                     ),
-                    models.Index(
-                        condition=models.Q(("read_at__isnull", False)),
-                        fields=["stream", "read_at"],
-                        name="message_flow_inbox_read",
-                    ),
+                    models.Index(fields=["stream", "read_at"], name="message_flow_inbox_read"),
                 ],
                 "constraints": [models.UniqueConstraint(fields=("mid",), name="message_flow_inbox_mid")],
             },

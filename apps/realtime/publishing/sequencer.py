@@ -97,13 +97,13 @@ def _limit(connection: BaseDatabaseWrapper) -> None:
 def _number(connection: BaseDatabaseWrapper, names: list[str]) -> list[Event]:
     with transaction.atomic(using=connection.alias, durable=True), connection.cursor() as cursor:
         streams = StreamRow.objects.using(connection.alias).filter(name__in=names)
-        if connection.vendor == "postgresql":
-            _limit(connection)
-            # In the order of names, as everybody locks streams: no two can wait for each other.
-            list(streams.order_by("name").select_for_update().values_list("name"))
-        else:
+        _limit(connection)
+        if connection.vendor != "postgresql":
             # SQLite has one lock for all. It is taken by a write: a transaction that has read cannot wait for it.
             streams.update(head=F("head"))
+        # In the order of names, as everybody locks streams: no two can wait for each other.
+        locked = streams.order_by("name").select_for_update().values_list("name", "crowded")
+        crowded = {name for name, is_crowded in locked if is_crowded}
         # Rows of other transactions that committed while we waited for the lock are seen from here on.
         cursor.execute(
             f"""
@@ -133,6 +133,7 @@ def _number(connection: BaseDatabaseWrapper, names: list[str]) -> list[Event]:
         counts = counted(
             connection,
             [Change(id, stream, mid) for id, stream, _, _, mid, _, _, unread in rows if unread is not None],
+            crowded,
         )
         heads = {stream: seq for _, stream, _, _, _, _, seq, _ in rows}
         if heads:

@@ -8,13 +8,15 @@ from django.contrib.auth import get_user_model, login, logout
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 
+from apps.realtime import notify
 from apps.realtime.core.control import Asked, Change, message_of
 from apps.realtime.core.names import CONTROL
-from apps.realtime.models import SignIn
+from apps.realtime.models import InboxItem, SignIn
 from apps.realtime.signals import USERS_MAX
 from tests.unit.conftest import MakeUser, RecordingPublisher
 
@@ -103,6 +105,19 @@ def test_a_change_is_told_when_it_is_committed(alice: Any, told: Told) -> None:
         alice.save()
         transaction.set_rollback(True)
     assert told() == []
+
+
+def test_the_inbox_of_a_deleted_user_goes_after_the_commit_and_stays_without_one(alice: Any) -> None:
+    notify(alice, "x", title="Hello")
+    for commits in (False, True):
+        user = type(alice).objects.get(pk=alice.pk)
+        with transaction.atomic():
+            with CaptureQueriesContext(connection) as captured:
+                user.delete()
+            # Whoever numbers would wait for what is locked here.
+            assert not [query for query in captured if InboxItem._meta.db_table in query["sql"]]
+            transaction.set_rollback(not commits)
+        assert InboxItem.objects.count() == (not commits)
 
 
 def test_groups_and_permissions_of_a_user_are_told_from_either_side(

@@ -4,15 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from apps.realtime import BadEvent, notify
 from apps.realtime.inbox import changes
 from apps.realtime.inbox.listing import unread
-from apps.realtime.models import InboxItem, InboxMute, StoredEvent
+from apps.realtime.models import Acknowledged, InboxItem, InboxMute, StoredEvent
 from apps.realtime.publishing.targets import Target
 
 from .conftest import Notified
@@ -145,13 +144,38 @@ def test_muted_ids_make_no_items_until_they_are_unmuted(mine: Target, others: Ta
     assert InboxItem.objects.filter(event_id="x").count() == 2
 
 
-def test_of_a_user_who_is_deleted_nothing_stays(mine: Target, others: Target, notified: Notified) -> None:
+def test_of_a_user_who_is_deleted_nothing_stays(
+    mine: Target, others: Target, notified: Notified, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_ITEMS_PER_DELETE", 2)
     for target in (mine, others):
-        notified(target, 2)
+        mids = notified(target, 5)
+        changes.read(target, mids[:1])
+        changes.hide(target, mids[1:2])
         changes.mute(target, "y")
-    get_user_model().objects.get(pk=str(mine.user_id)).delete()
-    assert {item.stream for item in InboxItem.objects.all()} == {others.stream}
+        Acknowledged.objects.create(stream=target.stream, epoch="e", seq=1)
+    changes.forget(mine)
+    assert [item.stream for item in InboxItem.objects.all()] == [others.stream] * 5
     assert [mute.stream for mute in InboxMute.objects.all()] == [others.stream]
+    assert [row.stream for row in Acknowledged.objects.all()] == [others.stream]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_cannot_be_deleted_is_no_error_of_who_deletes_the_user(
+    mine: Target, notified: Notified, caplog: pytest.LogCaptureFixture
+) -> None:
+    notified(mine, 1)
+
+    def fail(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith("DELETE"):
+            raise OperationalError("away")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(fail):
+        changes.forget(mine)
+    assert InboxItem.objects.count() == 1
+    [record] = caplog.records
+    assert "stays until it is old" in record.message
 
 
 def test_mutes_are_bounded(mine: Target, others: Target, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,8 @@ def test_mutes_are_the_user_s_own(mine: Target, others: Target) -> None:
 def test_sqlite_reads_by_the_indexes(mine: Target) -> None:
     plans = [listing._newest(mine.stream).filter(which).explain() for which in (VISIBLE, UNREAD)]
     assert ["message_flow_inbox_visible" in plans[0], "message_flow_inbox_unread" in plans[1]] == [True, True]
+    plans.append(listing.in_index_order(mine.stream).explain())
+    assert "message_flow_inbox_read" in plans[2]
     assert "TEMP" not in "".join(plans)
 
 

@@ -13,6 +13,7 @@ from apps.realtime.core.events import UNCOUNTED, UNREAD_MAX, Event
 from apps.realtime.core.names import ALL, Stream, topic_stream, user_stream
 from apps.realtime.history import PageRequest, deployment_epoch, pages
 from apps.realtime.models import InboxItem, StoredEvent
+from apps.realtime.models import Stream as StreamRow
 from apps.realtime.publishing import unread as module
 from apps.realtime.publishing.inbox import tell_change
 from apps.realtime.publishing.sequencer import number
@@ -96,6 +97,23 @@ def test_one_stays_in_whatever_order_they_are_committed_and_numbered(make_user: 
         assert visible() == ["1"]
 
 
+def test_what_was_left_of_any_group_is_hidden_with_the_next_event_of_the_inbox(make_user: MakeUser) -> None:
+    target, other = (user_target(str(make_user(name).pk)) for name in ("ann", "ben"))
+    for title in ("Old", "New"):
+        notify([target.user_id, other.user_id], "x", title=title, group="g")
+    # As if somebody had held the older ones: tests/services/test_inbox.py.
+    StoredEvent.objects.all().delete()
+    for one in (target, other):
+        StreamRow.objects.create(name=one.stream, epoch=deployment_epoch(), crowded=True)
+    notify(target.user_id, "plain")
+    assert counts(number([target.stream])) == [None]
+    assert visible() == ["Old", "Old", "New", "New"]
+    tell_change(target)
+    assert counts(number([target.stream, other.stream])) == [1]
+    assert list(InboxItem.objects.filter(hidden=True).values_list("stream", "title")) == [(target.stream, "Old")]
+    assert list(StreamRow.objects.filter(crowded=True).values_list("name", flat=True)) == [other.stream]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_error_leaves_everything_as_it_was(make_user: MakeUser) -> None:
     stream = user_stream(str(make_user().pk))
@@ -134,7 +152,7 @@ def test_it_costs_the_same_for_one_and_for_many(make_user: MakeUser) -> None:
 
 def test_without_inbox_events_there_is_nothing_to_count() -> None:
     with CaptureQueriesContext(connection) as captured:
-        assert module.counted(connection, []) == {}
+        assert module.counted(connection, [], set()) == {}
     assert len(captured) == 0
     notify(EVERYONE, "x", title="for all")
     assert counts(number([Stream("all")])) == [None]
