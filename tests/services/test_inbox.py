@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 from django.db.models.functions import Now
+from django.test import override_settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from apps.realtime.conf import realtime_settings
 from apps.realtime.core.events import UNREAD_MAX, EventTemplate
 from apps.realtime.history import deployment_epoch
 from apps.realtime.inbox import changes, listing
-from apps.realtime.models import InboxItem, StoredEvent
+from apps.realtime.models import InboxItem, StoredEvent, Stream
 from apps.realtime.publishing.inbox_retention import InboxPruner
 from apps.realtime.publishing.sequencer import number
 from apps.realtime.publishing.store import store
@@ -88,6 +89,52 @@ def test_concurrent_notifications_of_a_group_leave_one(alias: str) -> None:
     assert [item.id for item in visible] == [InboxItem.objects.using(alias).latest("id").id]
     last = StoredEvent.objects.using(alias).filter(stream=target.stream).latest("seq")
     assert last.unread == listing.unread(target.stream) == 1
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_numbering_waits_for_nobody_who_holds_items(alias: str, commits: bool) -> None:
+    """What was skipped is hidden with the event of who has held it, or with the next one of that inbox."""
+    target, other = user_target("1"), user_target("2")
+    tell(target, "Old", "article-1")
+    number_all(target)
+
+    def tell_more() -> None:
+        # Of one batch, with a lock_timeout of 10 s.
+        tell(target, "New", "article-1")
+        tell(other, "Theirs")
+        while number([target.stream, other.stream]):
+            pass
+
+    def visible() -> list[str]:
+        return [item.title for item in listing.page(target.stream).items]
+
+    def last_count() -> int | None:
+        return StoredEvent.objects.using(alias).filter(stream=target.stream).latest("seq").unread
+
+    with transaction.atomic(using=alias):
+        changes.read_all(target)
+        worker = Worker(tell_more)
+        started = time.monotonic()
+        with worker:
+            pass
+        assert time.monotonic() - started < 5
+        rows = StoredEvent.objects.using(alias).filter(seq__isnull=False)
+        assert sorted(rows.values_list("stream", "unread")) == [("user.1", 1), ("user.1", 2), ("user.2", 1)]
+        transaction.set_rollback(not commits, using=alias)
+    if not commits:
+        assert (visible(), listing.unread(target.stream)) == (["New", "Old"], last_count())
+        tell(target, "Another", "article-2")
+    number_all(target)
+    assert visible() == (["New"] if commits else ["Another", "New"])
+    assert last_count() == listing.unread(target.stream) == (1 if commits else 2)
+    assert not Stream.objects.using(alias).filter(crowded=True).exists()
+
+
+def test_times_are_right_without_time_zones(alias: str) -> None:
+    with override_settings(USE_TZ=False, TIME_ZONE="Asia/Tokyo"):
+        tell(user_target("1"), "Hello")
+        at = InboxItem.objects.using(alias).get().at
+    assert (abs(at - datetime.now(UTC)) < timedelta(minutes=5), at.utcoffset()) == (True, timedelta(hours=9))
 
 
 def test_two_relays_delete_each_item_once(alias: str) -> None:
@@ -182,7 +229,7 @@ def test_a_user_with_100_000_old_notifications_reads_as_fast_as_one_with_100(ali
         ]
         # The same count, as the sequencer takes it.
         with plans(alias) as found:
-            assert counted(connections[alias], [Change(0, target.stream, "")]) == {target.stream: expected}
+            assert counted(connections[alias], [Change(0, target.stream, "")], set()) == {target.stream: expected}
         assert found == [[("message_flow_inbox_mid", 0)], [("message_flow_inbox_unread", expected)]]
         best = 1.0
         for _ in range(5):
@@ -192,6 +239,11 @@ def test_a_user_with_100_000_old_notifications_reads_as_fast_as_one_with_100(ali
             listing.unread(target.stream)
             best = min(best, time.perf_counter() - start)
         took[target] = best
+    # All of a user who was deleted, seen and unseen.
+    with plans(alias) as found:
+        assert changes._forget_some(many)
+    assert [index for scan in found for index, _ in scan] == ["message_flow_inbox_read", "message_flow_inboxitem_pkey"]
+    assert {rows for scan in found for _, rows in scan} == {500}
     print(f"list, next page and count: {took[many] / took[few]:.2f} of the time of one with 100")
     # About 1 in fact; of a hundred where an index is missing.
     assert took[many] < 5 * took[few]

@@ -1,11 +1,13 @@
 """What the inbox stores: rows of its own, which reading, grouping and retention may change (docs/inbox.md)."""
 
+from datetime import datetime
 from typing import ClassVar, Final
 
 from django.db import models
 from django.db.models.functions import Now
 
 from ..core.texts import GROUP_MAX_CHARS, TITLE_MAX_CHARS, URL_MAX_CHARS
+from ..times import database_time
 
 VISIBLE: Final = models.Q(hidden=False)
 UNREAD: Final = models.Q(hidden=False, read_at__isnull=True)
@@ -24,6 +26,7 @@ class InboxItem(models.Model):
         url: empty where there is none.
         group: items of a user with the same one replace each other.
         read_at: None while it is unread; those that were read at once share it.
+        created_at: by the database's clock, as the column has it; `at` is the same for everybody outside.
         hidden: by the user, or by a newer item of its group.
     """
 
@@ -61,6 +64,11 @@ class InboxItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_id} in the inbox of user {self.user_id}"
+
+    @property
+    def at(self) -> datetime:
+        """When it was made, with a time zone."""
+        return database_time(self.created_at)
 
 
 class InboxMute(models.Model):

@@ -141,6 +141,6 @@ def _as_json(item: InboxItem) -> dict[str, Any]:
         "id": item.event_id,
         "title": item.title,
         "url": item.url or None,
-        "at": item.created_at.isoformat(),
+        "at": item.at.isoformat(),
         "read": item.read_at is not None,
     }

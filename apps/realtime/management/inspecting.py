@@ -1,5 +1,6 @@
 """`realtime inspect`: on one screen what explains that a user did not get an event (docs/commands.md)."""
 
+from datetime import datetime
 from typing import Final
 
 from ..conf import realtime_settings
@@ -10,6 +11,7 @@ from ..models import SignIn
 from ..models import Stream as StreamRow
 from ..publishing.asking import list_sessions
 from ..stored import Unsent, last_events, unsent
+from ..times import database_time
 from .live import Write, session_lines, user_id_of, user_of
 from .terminal import moment, printable, table
 
@@ -56,7 +58,7 @@ def _user_line(user_id: str) -> str:
 
 def _stream_lines(streams: list[Stream]) -> list[str]:
     written = StreamRow.objects.using(realtime_settings().database).filter(name__in=streams)
-    changed = {name: moment(changed_at) for name, changed_at in written.values_list("name", "changed_at")}
+    changed = {name: _stored(changed_at) for name, changed_at in written.values_list("name", "changed_at")}
     waiting = unsent(streams)
     rows = [
         (stream, head, floor, epoch, *waiting.get(stream, Unsent()), changed.get(stream, "no event yet"))
@@ -83,8 +85,12 @@ def _inbox_lines(own: Stream) -> list[str]:
 def _event_lines(own: Stream) -> list[str]:
     found = heads([own, ALL])
     rows = [
-        (event.stream, event.seq, event.event_id, event.mid, moment(event.created_at), event.progress)  # type: ignore[attr-defined]
+        (event.stream, event.seq, event.event_id, event.mid, _stored(event.created_at), event.progress)  # type: ignore[attr-defined]
         for stream, count in ((own, EVENTS_SHOWN), (ALL, EVENTS_FOR_ALL_SHOWN))
         for event in last_events(stream, found[stream].epoch, count)
     ]
     return table(("stream", "seq", "id", "mid", "stored", "progress"), rows) if rows else ["none is kept"]
+
+
+def _stored(when: datetime) -> str:
+    return moment(database_time(when))

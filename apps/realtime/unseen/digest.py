@@ -30,7 +30,7 @@ def send_digest(user: Any, items: Sequence[Any], count: int, **kwargs: Any) -> N
         "user": user,
         "count": count,
         "more": count - len(items),
-        "items": [{"title": item.title, "at": item.created_at, "url": _absolute(site, item.url)} for item in items],
+        "items": [{"title": item.title, "at": item.at, "url": _absolute(site, item.url)} for item in items],
         "inbox_url": site + reverse("realtime:inbox"),
     }
     mail = EmailMultiAlternatives(

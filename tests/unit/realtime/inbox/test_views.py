@@ -1,6 +1,7 @@
 """The inbox over HTTP (docs/protocol.md, section 4)."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -90,6 +91,18 @@ def test_json_has_the_list_the_count_and_a_cursor_of_before(
             },
         ],
     }
+
+
+def test_a_site_without_time_zones_tells_when_it_was_all_the_same(
+    client: Client, mine: Target, notified: Notified, settings: Settings
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Tokyo"
+    notified(mine, 1)
+    [item] = client.get("/inbox", headers=JSON).json()["items"]
+    at = datetime.fromisoformat(item["at"])
+    assert abs(at - datetime.now(UTC)) < timedelta(minutes=5)
+    page = client.get("/inbox").content.decode()
+    assert f'<time datetime="{item["at"]}">{at:%-d %b %Y, %H:%M}</time>' in page
 
 
 def test_older_ones_are_a_link_away(

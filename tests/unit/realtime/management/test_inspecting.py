@@ -1,13 +1,15 @@
 """`realtime inspect` (docs/commands.md)."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management.base import CommandError
 from django.db.models.functions import Now
 from django.utils import timezone
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from apps.realtime.inbox.models import InboxItem, InboxMute
 from apps.realtime.management import inspecting as module
@@ -75,6 +77,19 @@ def test_it_shows_what_explains_a_lost_event(report: Report, make_user: MakeUser
     assert ["waits for its number" in line for line in lines if "/" in line] == [True, False, False, True]
     for hidden in ("secret", "not/MINE", "cccccccc"):
         assert hidden not in text
+
+
+def test_its_times_are_the_site_s_without_time_zones_too(
+    report: Report, make_user: MakeUser, settings: Settings
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Tokyo"
+    mine = f"user.{make_user('alice', last_login=timezone.now()).pk}"
+    Stream.objects.create(name=mine, epoch="e1", head=1)
+    store(mine, 1, "invoice/PAID")
+    text = "\n".join(inspected("alice"))
+    hours = {f"{datetime.now(ZoneInfo('Asia/Tokyo')) - timedelta(minutes=late):%Y-%m-%d %H:}" for late in (0, 5)}
+    for start in ("active, last signed in ", f"{mine} 1 0 e1 0 1 ", f"{mine} 1 invoice/PAID m "):
+        assert any(start + hour in text for hour in hours), text
 
 
 def test_it_fits_on_a_screen_and_asks_little(
