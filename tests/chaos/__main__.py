@@ -19,6 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="every kind of fault once, in a few minutes")
     parser.add_argument("--only", metavar="REGEX", default="", help="only the lines whose name matches")
+    parser.add_argument("--without", metavar="REGEX", default="", help="all but those lines")
     options = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     django.setup()
@@ -33,7 +34,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True)
     size = sizes.QUICK if options.quick else sizes.FULL
     stage = Stage(Plant(FOLDER, size), quick=options.quick)
-    return asyncio.run(run(stage, lines(size), only=options.only, file=CARD))
+    return asyncio.run(run(stage, lines(size), only=options.only, without=options.without, file=CARD))
 
 
 if __name__ == "__main__":

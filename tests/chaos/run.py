@@ -12,11 +12,18 @@ from tests.chaos.stage import Line, Stage
 
 
 async def run(
-    stage: Stage, lines: Sequence[Line], *, only: str, file: Path, say: Callable[[Line], None] = lambda _: None
+    stage: Stage,
+    lines: Sequence[Line],
+    *,
+    only: str,
+    without: str = "",
+    file: Path,
+    say: Callable[[Line], None] = lambda _: None,
 ) -> int:
     """Start the site, play the lines, judge, print, write into `file`; 0 when every figure is as asked.
 
-    `say` may print more of a line that was played.
+    `only` and `without` match names of lines; where they are empty they match all and none. With `only`, so few may be
+    left that the control sees nothing. `say` may print more of a line that was played.
     """
     plant = stage.plant
     began = time.monotonic()
@@ -29,7 +36,7 @@ async def run(
         print(f"{len(plant.tabs)} tabs of {len(plant.users)} users on {len(plant.nodes)} nodes. Logs: {plant.folder}")
         print(HEADING, flush=True)
         for line in lines:
-            if not re.search(only, line.name):
+            if not re.search(only, line.name) or (without and re.search(without, line.name)):
                 continue
             before = set(stage.lines)
             await stage.play(line)

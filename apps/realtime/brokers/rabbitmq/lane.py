@@ -20,7 +20,7 @@ from pamqp.base import Frame
 
 from ...core.names import Stream
 from .backoff import Backoff
-from .link import Link, describe
+from .link import RPC_TIMEOUT_SECS, Link, describe
 from .topology import EXCHANGE, QUEUE_ARGUMENTS
 
 logger = logging.getLogger(__name__)
@@ -75,8 +75,14 @@ def _consume(name: str) -> Frame:
 
 
 async def _send(channel: UnderlayChannel, frames: list[Frame]) -> None:
-    """Send calls that the broker does not answer; one write, where aiormq's own way takes a task for each."""
-    if frames:
+    """Send calls that the broker does not answer; one write, where aiormq's own way takes a task for each.
+
+    Raises:
+        TimeoutError: the connection takes nothing more.
+    """
+    if not frames:
+        return
+    async with asyncio.timeout(RPC_TIMEOUT_SECS):
         await channel.connection.write_queue.put(ChannelFrame.marshall(channel.number, frames))
 
 
