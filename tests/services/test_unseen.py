@@ -177,12 +177,13 @@ def relays(site: Site) -> Iterator[list[Process]]:
 def test_who_has_acknowledged_gets_no_mail_and_everybody_else_one(
     site: Site, relays: list[Process], node: Callable[[int], list[Node]], postgres: Postgres, database_url: str
 ) -> None:
-    [one] = node(1)
-    asyncio.run(_tell_three(site, one))
+    asyncio.run(_tell_three(site, node(2)))
     database = database_url.rpartition("/")[2]
     logs = [relay.log for relay in relays]
     unseen = "SELECT count(*) FROM message_flow_unseen"
     wait_for(lambda: postgres.sql(unseen, database).strip() == "0", 60, "all is decided", logs)
+    fired = "SELECT count(*) FROM message_flow_storedevent WHERE event_id = 'order/RATE'"
+    assert postgres.sql(fired, database).strip() == "3"
     for relay in relays:
         assert relay.stop() == 0
     printed = "".join(log.read_text() for log in logs)
@@ -194,20 +195,25 @@ def test_who_has_acknowledged_gets_no_mail_and_everybody_else_one(
     assert "Traceback" not in printed
 
 
-async def _tell_three(site: Site, node: Node) -> None:
-    people = [await asyncio.to_thread(node.person, name, PASSWORD) for name in ("bob", "carol")]
+async def _tell_three(site: Site, nodes: list[Node]) -> None:
+    people = [await asyncio.to_thread(nodes[0].person, name, PASSWORD) for name in ("bob", "carol")]
     program = (
+        "from datetime import timedelta\n"
         "from django.contrib.auth import get_user_model\n"
+        "from django.utils import timezone\n"
         "from apps.realtime import notify\n"
         "users = get_user_model().objects.filter(username__in=['alice', 'bob', 'carol'])\n"
         "for n in (4, 5):\n"
         "    notify(users, 'order/SENT', n, title=f'Order {n}', url=f'/orders/{n}')\n"
+        "notify(users, 'order/RATE', 4, at=timezone.now() + timedelta(seconds=1))\n"
     )
     async with (
-        await Tab.open(node.websocket, people[0].token) as bob,
-        await Tab.open(node.websocket, people[1].token) as carol,
+        await Tab.open(nodes[0].websocket, people[0].token) as bob,
+        await Tab.open(nodes[1].websocket, people[1].token) as carol,
     ):
         carol.acks = False
         await asyncio.to_thread(site.shell, program)
-        await bob.wait_for_events(2)
-        await carol.wait_for_events(2)
+        # Two relays fire what was scheduled, and each tab on either node gets it once.
+        for tab in (bob, carol):
+            await tab.wait_for_event("order/RATE")
+            assert tab.ids == ["order/SENT", "order/SENT", "order/RATE"]

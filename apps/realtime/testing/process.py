@@ -43,15 +43,16 @@ class RecordingPublisher:
     def __init__(self, exchange: Exchange) -> None:
         self.events: list[Event] = []
         self._exchange = exchange
-        self._known: set[str] = set()
+        # By identity, and kept, so that no other one gets its place in memory.
+        self._known: dict[int, Event] = {}
 
     def start(self) -> None:
         """Nothing to connect."""
 
     def publish(self, event: Event, settled: Settled | None = None) -> None:
         # The same hook may have run twice: `captureOnCommitCallbacks` leaves it where it was.
-        if event.mid not in self._known:
-            self._known.add(event.mid)
+        if id(event) not in self._known:
+            self._known[id(event)] = event
             self.events.append(event)
             self._exchange.route(event)
         if settled is not None:
@@ -77,7 +78,7 @@ class CapturingProcess(PublishingProcess):
         self.recorder = RecordingPublisher(self.exchange)
         self._publisher = self.recorder
         self._waiting: list[Stream] = []
-        # By identity, and kept, so that no other one gets its place in memory.
+        # The same of hooks.
         self._ran: dict[int, Any] = {}
 
     @property
