@@ -36,7 +36,7 @@ test: ## Everything, on real parts; installs what is missing with apt
 	$(MAKE) --no-print-directory dev; made=$$?; \
 	wait $$installing && exit $$made
 	$(BIN)/python -m ops.side_by_side --at-once 3 \
-		'services=$(BIN)/pytest tests/services -m "not alone" -n 3 --dist worksteal' \
+		'services=$(BIN)/pytest tests/services -m "not alone" -n 2 --dist worksteal' \
 		'stack=nice -n 5 $(BIN)/pytest tests/stack' \
 		'browser=nice -n 5 $(BIN)/pytest tests/browser' \
 		'check=nice -n 5 $(MAKE) --no-print-directory check' \

@@ -126,7 +126,7 @@ async def test_a_node_that_is_busy_with_events_keeps_its_link(
     broker: RabbitMQ, vhost: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The answer to the watchdog, and to whoever opens a stream, waits behind more events than its time allows."""
-    monkeypatch.setattr(link, "RPC_TIMEOUT_SECS", 1.0)
+    monkeypatch.setattr(link, "RPC_TIMEOUT_SECS", 2.0)
     rig = Rig(broker, vhost, broker.url(vhost), per_user_queues=True)
     problems: list[str] = []
 
