@@ -112,6 +112,9 @@ class Watched:
 @pytest.fixture
 async def watched(target: Target, victim: Node) -> Any:
     """Alice's colleague: two notifications, one of them read, and an open tab."""
+    # With an id that stands for nothing else on a page, as 8 does in `utf-8`.
+    target.ensure_user("trent")
+    target.sql("UPDATE auth_user SET id = 7654321 WHERE username = 'trent'")
     person = target.person(victim, "trent")
     token = target.token(person)
     user_id = claims_of(token)["sub"]
