@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, ParamSpec, TypeVar
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 
 from apps.realtime import EVERYONE, Topic, notify, rotation
@@ -33,6 +33,7 @@ from apps.realtime.publishing.relay import Relay
 from apps.realtime.publishing.retention import Pruner
 from apps.realtime.publishing.settlement import Place, confirm, release
 from apps.realtime.topics import topic_registry
+from tests.unit.killed import killed_at
 from tests.unit.realtime.core.driver import event
 from tests.unit.realtime.node.sockets import Socket
 from tests.unit.realtime.node.virtual_time import VirtualTimeLoop
@@ -319,17 +320,8 @@ class Site:
 
     def number(self, dies_at: int | None = None) -> None:
         """The publishing process numbers what waits, and dies at a statement or gets to its end."""
-        statements = 0
-
-        def count(execute: Any, *args: Any) -> Any:
-            nonlocal statements
-            statements += 1
-            if statements == dies_at:
-                raise OperationalError("killed")
-            return execute(*args)
-
         try:
-            with connection.execute_wrapper(count):
+            with killed_at(dies_at):
                 self.to_publish += sequencer.number(RECIPIENTS)
         except OperationalError:
             self.die()

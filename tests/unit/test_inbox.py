@@ -2,10 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -15,6 +14,7 @@ from apps.realtime.inbox import changes, listing
 from apps.realtime.models import InboxItem, StoredEvent
 from apps.realtime.publishing.sequencer import number
 from apps.realtime.publishing.targets import Target, user_target
+from tests.unit.killed import killed_at
 
 from .conftest import MakeUser
 
@@ -58,17 +58,8 @@ class Inbox(RuleBasedStateMachine):
 
     @rule(dies_at=st.none() | st.none() | st.integers(1, 12))
     def process_numbers(self, dies_at: int | None) -> None:
-        statements = 0
-
-        def count(execute: Any, *args: Any) -> Any:
-            nonlocal statements
-            statements += 1
-            if statements == dies_at:
-                raise OperationalError("killed")
-            return execute(*args)
-
         try:
-            with connection.execute_wrapper(count):
+            with killed_at(dies_at):
                 events = number([self.mine.stream])
         except OperationalError:
             return
