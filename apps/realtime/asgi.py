@@ -17,7 +17,7 @@ from .conf import realtime_settings
 from .health import NODE_SCOPE_KEY
 from .node.lifetime import Lifetime
 from .node.node import Node
-from .publishing.process import publishing_process
+from .publishing.process import is_in_memory, publishing_process
 from .publishing.relay import EmbeddedRelay, Relay
 from .topics import topic_registry
 
@@ -55,7 +55,7 @@ def application(app: Any) -> RealtimeApplication:
 
 def _make_node() -> Node:
     node = Node(realtime_settings(), publishing_process().exchange, topic_registry())
-    if not _is_in_memory():
+    if not is_in_memory(connections[realtime_settings().database]):
         node.answers.start()
     return node
 
@@ -63,15 +63,9 @@ def _make_node() -> Node:
 def _make_embedded_relay() -> EmbeddedRelay | None:
     """With the in-process broker nobody else can publish what another process has left behind."""
     conf = realtime_settings()
-    if conf.amqp_urls or _is_in_memory():
+    if conf.amqp_urls or is_in_memory(connections[conf.database]):
         return None
     return EmbeddedRelay(Relay(conf, publishing_process().publisher, every_secs=EMBEDDED_EVERY_SECS))
-
-
-def _is_in_memory() -> bool:
-    """A database in memory is a test's, and other threads would be in its way."""
-    database = connections[realtime_settings().database]
-    return database.vendor == "sqlite" and bool(database.is_in_memory_db())  # type: ignore[attr-defined]
 
 
 def _speaks_http_only(app: Any) -> bool:

@@ -122,7 +122,7 @@ def woken(process: PublishingProcess, monkeypatch: pytest.MonkeyPatch) -> Woken:
     """The streams of each wake-up, on a database that claims to be a file."""
     outbox = RecordingOutbox()
     process._outbox = outbox  # type: ignore[assignment]
-    monkeypatch.setattr(publishing_module, "_is_in_memory", lambda _: False)
+    monkeypatch.setattr(publishing_module, "is_in_memory", lambda _: False)
     return outbox.woken
 
 

@@ -65,8 +65,8 @@ class PublishingProcess:
         """Rows of these streams were committed on the caller's connection; returns at once."""
         connection = connections[alias]
         # A test that runs the hooks of a transaction which never commits: there is nothing that another connection
-        # sees. A database in memory is a test's, too: a second connection would lock the first one out.
-        if not connection.in_atomic_block and not _is_in_memory(connection):
+        # sees.
+        if not connection.in_atomic_block and not is_in_memory(connection):
             self.outbox.wake(streams)
 
 
@@ -77,5 +77,6 @@ def publishing_process() -> PublishingProcess:
     return process
 
 
-def _is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+def is_in_memory(connection: BaseDatabaseWrapper) -> bool:
+    """Whether it is a database in memory: a test's, and other threads would be in its way."""
     return connection.vendor == "sqlite" and bool(connection.is_in_memory_db())  # type: ignore[attr-defined]

@@ -47,7 +47,7 @@ def test_a_failure_of_the_outbox_breaks_no_other_hook(
             raise RuntimeError("this outbox is broken")
 
     process._outbox = Broken()  # type: ignore[assignment]
-    monkeypatch.setattr(module, "_is_in_memory", lambda _: False)
+    monkeypatch.setattr(module, "is_in_memory", lambda _: False)
     seen = []
     with transaction.atomic():
         notify(EVERYONE, "x")
