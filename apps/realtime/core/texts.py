@@ -42,13 +42,7 @@ def checked_group(event_id: str, group: Any) -> str:
     Raises:
         BadEvent: no text, empty, over 200 characters, no valid Unicode, or with a control character.
     """
-    text = _text(event_id, "group", group)
-    if not text or len(text) > GROUP_MAX_CHARS or _CONTROLS.search(text):
-        raise BadEvent(
-            f"the group of event {event_id!r} is {_quoted(text)}: use 1 to {GROUP_MAX_CHARS} characters, none of them "
-            "a control character"
-        )
-    return text
+    return _checked(event_id, "group", group, GROUP_MAX_CHARS)
 
 
 def checked_url(event_id: str, url: Any) -> str:
@@ -57,13 +51,7 @@ def checked_url(event_id: str, url: Any) -> str:
     Raises:
         BadEvent: no text, empty, over 2,000 characters, no valid Unicode, or with a control character.
     """
-    text = _text(event_id, "url", url)
-    if not text or len(text) > URL_MAX_CHARS or _CONTROLS.search(text):
-        raise BadEvent(
-            f"the url of event {event_id!r} is {_quoted(text)}: use 1 to {URL_MAX_CHARS} characters, none of them "
-            "a control character"
-        )
-    return text
+    return _checked(event_id, "url", url, URL_MAX_CHARS)
 
 
 def require_own_url(event_id: str, url: str, hosts: Collection[str]) -> None:
@@ -98,6 +86,16 @@ def _is_own(url: str, hosts: Collection[str]) -> bool:
         return False
     # IPv6 addresses stand in brackets there.
     return host in hosts or f"[{host}]" in hosts
+
+
+def _checked(event_id: str, name: str, value: Any, most_chars: int) -> str:
+    text = _text(event_id, name, value)
+    if not text or len(text) > most_chars or _CONTROLS.search(text):
+        raise BadEvent(
+            f"the {name} of event {event_id!r} is {_quoted(text)}: use 1 to {most_chars} characters, none of them "
+            "a control character"
+        )
+    return text
 
 
 def _text(event_id: str, name: str, value: Any) -> str:
