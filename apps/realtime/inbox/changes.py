@@ -18,8 +18,10 @@ from django.utils import timezone
 from ..conf import realtime_settings
 from ..core.errors import BadEvent
 from ..core.events import check_event_id
+from ..core.parts import parts
 from ..models import Acknowledged, InboxItem, InboxMute
 from ..publishing.inbox import tell_change
+from ..publishing.sql import begin_writing
 from ..publishing.targets import Target
 from .listing import handles, in_index_order, items
 from .models import UNREAD, VISIBLE
@@ -121,8 +123,7 @@ def _forget_some(target: Target) -> bool:
     """Delete a part of the items; whether there may be more."""
     mine = items(target.stream)
     with _transaction():
-        # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
-        mine.filter(mid="").update(hidden=True)
+        begin_writing(realtime_settings().database)
         # Locked in the order of ids as everywhere, found in that of an index.
         some = list(in_index_order(target.stream)[:_ITEMS_PER_DELETE])
         ids = list(mine.filter(id__in=some).order_by("id").select_for_update().values_list("id", flat=True))
@@ -151,12 +152,11 @@ def _mark_unread(target: Target, rows: QuerySet[InboxItem]) -> None:
 def _change(target: Target, rows: QuerySet[InboxItem], **values: Any) -> list[str]:
     """Change those of the rows that still fit, and return their handles, the newest first."""
     mine = items(target.stream)
-    # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
-    mine.filter(mid="").update(hidden=True)
+    begin_writing(realtime_settings().database)
     # In the order in which everybody locks items, so that no two wait for each other.
     found = list(rows.order_by("id").select_for_update().values_list("id", "mid"))
-    for start in range(0, len(found), _IDS_PER_UPDATE):
-        mine.filter(id__in=[id for id, _ in found[start : start + _IDS_PER_UPDATE]]).update(**values)
+    for part in parts(found, _IDS_PER_UPDATE):
+        mine.filter(id__in=[id for id, _ in part]).update(**values)
     return [mid for _, mid in reversed(found)]
 
 

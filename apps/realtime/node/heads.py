@@ -13,6 +13,7 @@ from django.db import Error
 
 from .. import history
 from ..core.names import Stream
+from ..core.parts import parts
 from ..core.resume import Cursor, Head
 from .history import HistoryReader
 
@@ -120,9 +121,7 @@ class HeadChecks:
             self._changes_read_at = now
 
     async def _read(self, streams: Collection[Stream], changed_within_secs: float | None = None) -> None:
-        names = list(streams)
-        for start in range(0, len(names), history.NAMES_MAX):
-            chunk = names[start : start + history.NAMES_MAX]
+        for chunk in parts(list(streams), history.NAMES_MAX):
             positions = {name: self._position(name) for name in chunk}
             heads = await self._reader.heads(chunk, changed_within_secs=changed_within_secs)
             for name, head in heads.items():

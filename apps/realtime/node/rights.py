@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from .. import metrics
 from ..core.names import Stream
+from ..core.parts import parts
 from ..topics import TopicRegistry
 from . import identity
 from .database import Database, Outage
@@ -153,8 +154,8 @@ class TopicRights:
             self._look.clear()
             due = [right for right in self._all() if not self._counts(right, CHECK_AFTER_SECS)]
             # A question at a time: who waits for history comes in between.
-            for start in range(0, len(due), BATCH_WISHES):
-                batch = [right for right in due[start : start + BATCH_WISHES] if right.holders]
+            for part in parts(due, BATCH_WISHES):
+                batch = [right for right in part if right.holders]
                 if asked := [self._ask(right) for right in batch if right.answered is None]:
                     await asyncio.wait(asked, timeout=PATIENCE_SECS)
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from ..core.control import Change
 from ..core.names import topic_stream
+from ..core.parts import parts
 from ..core.session import Identity
 from . import identity
 from .database import Database, Outage
@@ -146,8 +147,7 @@ class Standing:
 
     async def _check(self, identities: list[Identity]) -> bool:
         """Look them up, and close the sockets of those whose sign-in has ended; False without an answer."""
-        for start in range(0, len(identities), BATCH_IDENTITIES):
-            batch = identities[start : start + BATCH_IDENTITIES]
+        for batch in parts(identities, BATCH_IDENTITIES):
             asked_at = asyncio.get_running_loop().time()
             try:
                 endings = await self._database.ask(identity.endings, batch)

@@ -12,6 +12,7 @@ from ..conf import RealtimeSettings
 from ..core.names import Stream
 from ..models import InboxItem
 from .inbox import tell_change
+from .sql import begin_writing
 from .targets import Target
 
 # Items that one transaction deletes.
@@ -36,8 +37,7 @@ class InboxPruner:
         if not old.exists():
             return False
         with transaction.atomic(using=self._alias):
-            # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
-            items.filter(mid="").update(hidden=True)
+            begin_writing(self._alias)
             going = list(old.select_for_update(skip_locked=True)[:ITEMS_A_BATCH])
             items.filter(id__in=[item.id for item in going]).delete()
             self._tell(going)

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
@@ -23,6 +23,7 @@ from ..brokers.rabbitmq.backoff import Backoff
 from ..conf import RealtimeSettings
 from ..core.events import Event, numbered
 from ..core.names import Stream
+from ..core.parts import parts
 from ..models import StoredEvent
 from ..models import Stream as StreamRow
 from .asking import forget_old
@@ -32,6 +33,7 @@ from .retention import Pruner
 from .scheduled import fire_due, forget_set_aside
 from .sequencer import number
 from .settlement import Place, confirm, release
+from .sql import begin_writing
 from .unseen import UnseenWatch
 
 logger = logging.getLogger(__name__)
@@ -196,7 +198,7 @@ class Relay:
         last: dict[tuple[Stream, str], int] = defaultdict(int)
         for event in confirmed:
             last[event.stream, event.epoch] = max(last[event.stream, event.epoch], event.seq)
-        for part in _parts(list(last.items())):
+        for part in parts(list(last.items()), STREAMS_A_BATCH):
             earlier = [Q(stream=stream, epoch=epoch, seq__lt=seq) for (stream, epoch), seq in part]
             self._update(_unleased() & _any(earlier), confirmed_at=Now())
         self._in_flight.difference_update(event for event, _ in self._outcomes)
@@ -245,8 +247,7 @@ class Relay:
     def _lease_newest(self, streams: QuerySet[StreamRow]) -> list[Event]:
         newest = self._unconfirmed(_unleased(), stream=OuterRef("name"), epoch=OuterRef("epoch")).order_by("-seq")
         with transaction.atomic(using=self._alias):
-            # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
-            StreamRow.objects.using(self._alias).filter(name="").update(floor=0)
+            begin_writing(self._alias)
             ids = streams.values_list(Subquery(newest.values("id")[:1]), flat=True)
             free = self._unconfirmed(_unleased(), id__in=[id for id in ids if id is not None])
             taken = list(free.select_for_update(skip_locked=True))
@@ -336,8 +337,3 @@ def _event(row: StoredEvent) -> Event:
 
 def _any(which: Iterable[Q]) -> Q:
     return Q(*which, _connector=Q.OR)
-
-
-def _parts(all_of_it: list[T]) -> Iterator[list[T]]:
-    for start in range(0, len(all_of_it), STREAMS_A_BATCH):
-        yield all_of_it[start : start + STREAMS_A_BATCH]

@@ -90,6 +90,9 @@ def fire_due() -> bool:
         RuntimeError: the database has refused one, which stays; the others are stored.
         django.db.Error: the database gave no answer; nothing has changed.
     """
+    # It uses the models, as `_rows`.
+    from .sql import begin_writing
+
     late_secs = _late_secs()
     metrics.SCHEDULED_LATE.set(late_secs or 0)
     if late_secs is None:
@@ -100,8 +103,7 @@ def fire_due() -> bool:
     refusal: Error | None = None
     set_aside: dict[int, Exception] = {}
     with transaction.atomic(using=alias, durable=True):
-        # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
-        _rows().filter(handle="").update(handle="")
+        begin_writing(alias)
         due = list(_due().select_for_update(skip_locked=True)[:ROWS_A_BATCH])
         for row in due:
             if looked_at and time.monotonic() > until:

@@ -5,7 +5,7 @@ once and none is left out; the rows that wait are read in a statement of its own
 that held it before are seen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from django.db import connections, transaction
@@ -16,6 +16,7 @@ from .. import metrics
 from ..conf import realtime_settings
 from ..core.events import Event, numbered
 from ..core.names import Stream
+from ..core.parts import parts
 from ..history import deployment_epoch
 from ..models import Deployment, StoredEvent
 from ..models import Stream as StreamRow
@@ -48,8 +49,8 @@ def number(streams: Iterable[Stream]) -> list[Event]:
     """
     connection = connections[realtime_settings().database]
     names = sorted(set(streams))
-    for start in range(0, len(names), STREAMS_MAX):
-        waiting = _waiting(connection, names[start : start + STREAMS_MAX])
+    for part in parts(names, STREAMS_MAX):
+        waiting = _waiting(connection, part)
         if not waiting:
             continue
         _create([name for name, exists in waiting if not exists])
@@ -63,7 +64,7 @@ def number(streams: Iterable[Stream]) -> list[Event]:
     return []
 
 
-def _waiting(connection: BaseDatabaseWrapper, names: list[Stream]) -> list[tuple[str, bool]]:
+def _waiting(connection: BaseDatabaseWrapper, names: Sequence[Stream]) -> list[tuple[str, bool]]:
     """Which of the streams have rows that wait, each with whether it has a row of its own."""
     unnumbered = StoredEvent.objects.using(connection.alias).filter(stream__in=names, seq=None)
     exists = Exists(StreamRow.objects.filter(name=OuterRef("stream")))

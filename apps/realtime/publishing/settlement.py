@@ -9,6 +9,7 @@ from .. import metrics
 from ..conf import realtime_settings
 from ..core.events import Event
 from ..core.names import Stream
+from ..core.parts import parts
 from .sql import TABLES, now_sql, values
 
 # In one statement: it locks rows, so it is kept short.
@@ -48,8 +49,7 @@ def release(places: Iterable[Place]) -> None:
 def _settle(places: Iterable[Place], column: str, outcome: str) -> None:
     connection = connections[realtime_settings().database]
     ranges = _ranges(places)
-    for start in range(0, len(ranges), _RANGES_MAX):
-        part = ranges[start : start + _RANGES_MAX]
+    for part in parts(ranges, _RANGES_MAX):
         with connection.cursor() as cursor:
             cursor.execute(
                 f"""

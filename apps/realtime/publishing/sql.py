@@ -17,6 +17,12 @@ class TABLES:
     unseen: Final = Unseen._meta.db_table
 
 
+def begin_writing(alias: str) -> None:
+    """To be called first in a transaction that reads before it writes: SQLite makes no writer of one that has read."""
+    # Changes nothing, and takes the lock.
+    StreamRow.objects.using(alias).filter(name="").update(floor=0)
+
+
 def now_sql(connection: BaseDatabaseWrapper) -> str:
     """The database's clock at the start of the statement, as Django's `Now()` stores it."""
     if connection.vendor == "postgresql":

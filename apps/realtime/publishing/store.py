@@ -1,14 +1,15 @@
 """Stores durable events in the transaction of whoever tells them (docs/publishing.md)."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from django.db import connections, transaction
 
 from ..conf import realtime_settings
 from ..core.events import SEQ_MAX_BYTES, UNCOUNTED, EventTemplate
 from ..core.names import Stream
+from ..core.parts import parts
 from ..tracing import enabled, new_mid, step
 from .process import publishing_process
 from .targets import Target
@@ -17,8 +18,6 @@ from .targets import Target
 _ROWS_PER_INSERT: Final = 200
 # Of one question for mutes.
 _STREAMS_PER_QUERY: Final = 500
-
-_T = TypeVar("_T")
 
 _EVENT_COLUMNS: Final = ("stream", "mid", "event_id", "frame", "unread")
 _ITEM_COLUMNS: Final = ("stream", "user_id", "mid", "event_id", "title", "url", "group_key")
@@ -45,7 +44,8 @@ def store(template: EventTemplate, targets: Sequence[Target], *, about_inbox: bo
 
     if not targets:
         return
-    alias = realtime_settings().database
+    conf = realtime_settings()
+    alias = conf.database
     now = time.time()
     # Before the transaction: SQLite refuses to make a writer of one that has read.
     muted = frozenset[str]() if template.title is None else _muted(alias, template.event_id, targets)
@@ -64,7 +64,6 @@ def store(template: EventTemplate, targets: Sequence[Target], *, about_inbox: bo
                 items.append(item)
         _insert(alias, TABLES.event, _EVENT_COLUMNS, events)
         _insert(alias, TABLES.item, _ITEM_COLUMNS, items)
-        conf = realtime_settings()
         if conf.unseen_after_secs is not None and conf.acknowledged_every_secs is not None:
             # Nodes write down what was acknowledged in time, and a little later.
             due_secs = conf.unseen_after_secs + conf.acknowledged_every_secs
@@ -84,7 +83,7 @@ def _muted(alias: str, event_id: str, targets: Iterable[Target]) -> frozenset[st
     users = [target.stream for target in targets if target.user_id is not None]
     return frozenset(
         stream
-        for part in _parts(users, _STREAMS_PER_QUERY)
+        for part in parts(users, _STREAMS_PER_QUERY)
         for stream in mutes.filter(stream__in=part).values_list("stream", flat=True)
     )
 
@@ -103,17 +102,12 @@ def _insert_unseen(alias: str, rows: Sequence[tuple[Any, ...]]) -> None:
 
 def _insert_values(alias: str, table: str, columns: Sequence[str], row: str, rows: Sequence[tuple[Any, ...]]) -> None:
     with connections[alias].cursor() as cursor:
-        for part in _parts(rows, _ROWS_PER_INSERT):
+        for part in parts(rows, _ROWS_PER_INSERT):
             cursor.execute(
                 f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 - no name but ours
                 f"VALUES {', '.join([row] * len(part))}",
                 [value for values in part for value in values],
             )
-
-
-def _parts(rows: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def _wake(alias: str, streams: list[Stream]) -> None:

@@ -14,6 +14,7 @@ from django.db.models import Model
 
 from ..core.errors import BadRecipient
 from ..core.names import ALL, Stream, topic_stream, user_stream
+from ..core.parts import parts
 from ..topics import Topic, TopicRegistry
 
 
@@ -148,6 +149,6 @@ def _found(keys: list[Any]) -> set[Any]:
     # Where users are written: a replica may not have one that was just added.
     users = model._base_manager.using(router.db_for_write(model))
     found: set[Any] = set()
-    for start in range(0, len(keys), _KEYS_PER_QUERY):
-        found.update(users.filter(pk__in=keys[start : start + _KEYS_PER_QUERY]).values_list("pk", flat=True))
+    for part in parts(keys, _KEYS_PER_QUERY):
+        found.update(users.filter(pk__in=part).values_list("pk", flat=True))
     return found

@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count
 
 from ..core.events import UNREAD_MAX
+from ..core.parts import parts
 from ..models import InboxItem
 from ..models import Stream as StreamRow
 from .sql import TABLES, values
@@ -108,10 +109,9 @@ def _hide_all_but_newest(connection: BaseDatabaseWrapper, groups: Collection[tup
         )
         replaced: dict[int, str] = dict(cursor.fetchall())
     items = InboxItem.objects.using(connection.alias)
-    ids = sorted(replaced)
-    for start in range(0, len(ids), _IDS_MAX):
-        part = items.filter(id__in=ids[start : start + _IDS_MAX], hidden=False)
-        free = list(part.order_by("id").select_for_update(skip_locked=True).values_list("id", flat=True))
+    for part in parts(sorted(replaced), _IDS_MAX):
+        visible = items.filter(id__in=part, hidden=False)
+        free = list(visible.order_by("id").select_for_update(skip_locked=True).values_list("id", flat=True))
         items.filter(id__in=free).update(hidden=True)
         for id in free:
             del replaced[id]

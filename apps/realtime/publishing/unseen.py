@@ -21,6 +21,7 @@ from ..inbox.models import UNREAD
 from ..models import Acknowledged, InboxItem, InboxMute, StoredEvent, Unseen
 from ..models import Stream as StreamRow
 from ..unseen.signal import notification_unseen
+from .sql import begin_writing
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +118,7 @@ class UnseenWatch:
         None: the stream has no number yet, or somebody else has its lock.
         """
         with transaction.atomic(using=self._alias):
-            # Changes nothing. SQLite refuses to make a writer of a transaction that has read.
-            StreamRow.objects.using(self._alias).filter(name="").update(floor=0)
+            begin_writing(self._alias)
             # The lock of the numbering, for some milliseconds: of two relays one gets all that is due of the user.
             locked = StreamRow.objects.using(self._alias).filter(name=stream).select_for_update(skip_locked=True)
             found = list(locked.annotate(now=Now()))
