@@ -131,11 +131,6 @@ class RealtimeConsumer(AsyncConsumer):
     def _end_slow(self) -> None:
         self._perform(self._session.close(CloseCode.TOO_SLOW))
 
-    @property
-    def unacked(self) -> int:
-        """Event frames that the client has not acknowledged."""
-        return self._session.unacked or 0
-
     def send_away(self, after_ms: int) -> None:
         """The node is going down: ask the client to come back, to another one."""
         self._perform(_counted("drain", self._session.reconnect(CloseCode.DRAIN, after_ms, "drain")))

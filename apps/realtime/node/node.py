@@ -173,7 +173,7 @@ class Node:
         now = loop.time()
         for consumer in consumers[-CONSUMERS_A_LOOK:]:
             consumer.end_if_behind(now)
-            unacked += consumer.unacked
+            unacked += consumer.session.unacked or 0
         del consumers[-CONSUMERS_A_LOOK:]
         if consumers:
             loop.call_soon(self._look_at, consumers, unacked)

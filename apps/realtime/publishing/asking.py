@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Final
-from uuid import uuid4
 
 from django.db import transaction
 from django.db.models import DurationField, Exists, ExpressionWrapper, F, OuterRef, QuerySet
@@ -13,6 +12,7 @@ from ..conf import realtime_settings
 from ..core.control import Asked
 from ..core.live import LiveSession, loaded
 from ..node_models import GONE_AFTER, KEPT, LiveNode, NodeAnswer, NodeRequest
+from ..tracing import new_mid
 from .process import publishing_process
 from .push import publish_after_commit
 
@@ -91,7 +91,7 @@ def _ask(request: NodeRequest, within_secs: float) -> Report:
     alias = realtime_settings().database
     with transaction.atomic(using=alias, durable=True):
         request.save(using=alias)
-    publish_after_commit([Asked().event(uuid4().hex)], alias)
+    publish_after_commit([Asked().event(new_mid())], alias)
     answers = NodeAnswer.objects.using(alias).filter(request_id=request.id)
     mute = LiveNode.objects.using(alias).filter(
         ~Exists(answers.filter(node_id=OuterRef("id"))), seen_at__gt=Now() - GONE_AFTER

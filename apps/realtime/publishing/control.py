@@ -1,13 +1,13 @@
 """Tells every node what changed for a user, as soon as it is committed (docs/tokens.md, docs/topics.md)."""
 
 from typing import Any
-from uuid import uuid4
 
 from django.db import DEFAULT_DB_ALIAS, router
 from django.http import HttpRequest
 
 from ..core.control import Change
 from ..topics import Topic, topic_registry
+from ..tracing import new_mid
 from .push import publish_after_commit
 from .targets import user_id_of
 
@@ -50,4 +50,4 @@ def sign_out_everywhere(user: Any, *, keep: HttpRequest | None = None) -> None:
 
 def announce(change: Change, *, using: str = DEFAULT_DB_ALIAS) -> None:
     """Have the nodes look again, after the commit; the caller waits for nothing."""
-    publish_after_commit([change.event(uuid4().hex)], using)
+    publish_after_commit([change.event(new_mid())], using)

@@ -24,6 +24,7 @@ from ..conf import realtime_settings
 from ..core.errors import BadEvent
 from ..core.events import SEQ_MAX_BYTES, EventTemplate
 from ..core.names import Stream
+from ..tracing import new_mid
 from .store import store
 from .targets import Target, remaining
 
@@ -48,7 +49,7 @@ def schedule(at: object, template: EventTemplate, targets: list[Target]) -> str:
     due_at = stored_time(at)
     if targets:
         longest = max((target.stream for target in targets), key=len)
-        template.for_stream(longest, mid=uuid4().hex, ts=time.time(), room_bytes=SEQ_MAX_BYTES)
+        template.for_stream(longest, mid=new_mid(), ts=time.time(), room_bytes=SEQ_MAX_BYTES)
     row = _rows().create(
         handle=uuid4().hex,
         due_at=due_at,

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
-from uuid import uuid4
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -13,6 +12,7 @@ from django.db.migrations.executor import MigrationExecutor
 from ...conf import realtime_settings
 from ...models import StoredEvent
 from ...tokens import LEEWAY_SECS
+from ...tracing import new_mid
 from .findings import Finding, Status, fail, ok, one_line, warn
 from .probe import PROBE_ID, PROBE_STREAM
 
@@ -130,7 +130,7 @@ def _writable(alias: str) -> Finding:
     """An event is stored and rolled back."""
     try:
         with suppress(_Undo), transaction.atomic(using=alias):
-            StoredEvent.objects.using(alias).create(stream=PROBE_STREAM, mid=uuid4().hex, event_id=PROBE_ID, frame="{}")
+            StoredEvent.objects.using(alias).create(stream=PROBE_STREAM, mid=new_mid(), event_id=PROBE_ID, frame="{}")
             raise _Undo
     except Exception as error:
         return fail(

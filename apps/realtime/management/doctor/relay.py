@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Final
-from uuid import uuid4
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Q, QuerySet
@@ -13,6 +12,7 @@ from django.db.models.functions import Now
 from ...conf import realtime_settings
 from ...core.events import SEQ_MAX_BYTES, EventTemplate
 from ...models import StoredEvent
+from ...tracing import new_mid
 from .findings import Finding, fail, ok, warn
 from .probe import PROBE_ID, PROBE_STREAM
 
@@ -73,7 +73,7 @@ def _count(events: QuerySet[StoredEvent]) -> int:
 
 def _leave_an_event(events: QuerySet[StoredEvent]) -> int:
     event = EventTemplate(PROBE_ID, None, DjangoJSONEncoder).for_stream(
-        PROBE_STREAM, mid=uuid4().hex, ts=time.time(), room_bytes=SEQ_MAX_BYTES
+        PROBE_STREAM, mid=new_mid(), ts=time.time(), room_bytes=SEQ_MAX_BYTES
     )
     return events.create(stream=event.stream, mid=event.mid, event_id=event.id, frame=event.frame).pk
 
